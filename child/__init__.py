@@ -1,0 +1,1 @@
+"""What is searched for: spaces, architectures as torch modules, data sets, training."""

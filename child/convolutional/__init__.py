@@ -1,0 +1,1 @@
+"""Convolutional networks: the space, the architecture, the torch module."""

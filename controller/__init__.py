@@ -1,0 +1,1 @@
+"""Who searches: the policy, REINFORCE, the ledger of trials, the replica's loop."""

@@ -1,0 +1,89 @@
+"""A trial as the ledger holds it, and what it is called on its way there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+TrialState = Literal["reserved", "started", "completed", "infeasible"]
+
+# A trial in one of these states has its result, which never changes again.
+RECORDED: tuple[TrialState, ...] = ("completed", "infeasible")
+
+
+class Owner(NamedTuple):
+    """One life of a controller replica."""
+
+    replica: int
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A place in the budget: trial number, from 1, and the depth of the network to sample."""
+
+    trial: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of a trial when its child starts to train.
+
+    decisions: (kind, choice) in the order taken; log_probs: of each, in nats.
+    architecture: as JSON; seed: of the child; versions: of each shard's slice that was pulled.
+    """
+
+    trial: int
+    decisions: tuple[tuple[str, int], ...]
+    log_probs: tuple[float, ...]
+    architecture: dict[str, Any]
+    seed: int
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a recorded trial contributes to the gradient: its reward and the baseline before it."""
+
+    reward: float
+    baseline: float
+
+    @property
+    def advantage(self) -> float:
+        return self.reward - self.baseline
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the ledger. What is not known yet is None; times are seconds since the epoch.
+
+    For the fields up to versions see `Reservation` and `Start`; from accuracies to reason
+    `child.result.TrialResult`. record_number is the trial's place, from 1, in the order of results,
+    in which their rewards moved the baseline. (push_replica, push_sequence) names the push that its
+    reward is in.
+    """
+
+    trial: int
+    state: TrialState
+    replica: int
+    incarnation: int
+    depth: int
+    reserved_at: float
+    started_at: float | None
+    recorded_at: float | None
+    record_number: int | None
+    decisions: list[tuple[str, int]] | None
+    log_probs: list[float] | None
+    architecture: dict[str, Any] | None
+    seed: int | None
+    versions: list[int] | None
+    reward: float | None
+    baseline: float | None
+    accuracies: list[float] | None
+    accuracy: float | None
+    num_parameters: int | None
+    seconds: float | None
+    reason: str
+    push_replica: int | None
+    push_sequence: int | None

@@ -1,0 +1,100 @@
+"""`nasrl search`: run a search and say what it found."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from deploy.mistake import UserMistake
+
+logger = logging.getLogger(__name__)
+
+# The exit code of a command that Ctrl-C ended, as shells have it.
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("settings", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one setting, such as num_trials=60 or policy.hidden_size=64. May be repeated.",
+)
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    help="Where the run is kept; must not exist. [default: runs/NAME-DATE-TIME]",
+)
+@click.option("--example", is_flag=True, help="Print the default settings, explained, and exit.")
+def search(
+    settings: Path | None, overrides: tuple[str, ...], run_dir: Path | None, example: bool
+) -> int:
+    """Run a search, and print the best network found.
+
+    SETTINGS is a YAML file; without it, a small search for handwritten digits runs, in 1 to 4
+    minutes on two cores; --example prints its file, which explains every setting.
+
+    Ctrl-C stops the search after the networks in training; a second Ctrl-C stops it at once. The
+    exit code is 0 for a finished search, 130 for a stopped one, 1 for one that failed, and 2 when
+    nothing was started because of a mistake in what was given.
+    """
+    # Slow to import, and not needed to say what is wrong with a command.
+    from deploy.interrupts import Interrupts
+    from deploy.launch import SearchError, run_search
+    from deploy.progress import LiveWatcher, PlainWatcher
+    from deploy.run import Run, RunError
+    from deploy.settings import EXAMPLE, SettingsError, load_settings
+    from deploy.summary import summarize
+    from workers.process import ProcessSetup
+
+    if example:
+        click.echo(EXAMPLE.read_text(encoding="utf-8"), nl=False)
+        return 0
+    try:
+        chosen = load_settings(settings, overrides)
+        name = settings.stem if settings else "digits"
+        run = Run.create(
+            run_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", chosen
+        )
+    except (SettingsError, RunError) as error:
+        raise UserMistake(str(error)) from error
+    console = Console()
+    watcher = LiveWatcher(console) if console.is_terminal else PlainWatcher(console)
+    handler = ProcessSetup(run.log_dir).log_to("search")
+    try:
+        with Interrupts() as interrupts, watcher:
+            result = run_search(chosen, run, watcher, lambda: interrupts.is_requested)
+    except SearchError as error:
+        logger.exception("the search failed")
+        where = "" if run.discard_if_empty() else f"\nWhat was recorded stays in {run.path}"
+        raise click.ClickException(f"{error}{where}") from error
+    except KeyboardInterrupt:
+        stays = "" if run.discard_if_empty() else f"; what was recorded stays in {run.path}"
+        click.echo(f"stopped at once{stays}")
+        return INTERRUPTED
+    except BaseException:
+        run.discard_if_empty()
+        raise
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    click.echo(summarize(result, chosen, run.path, _program()))
+    return 0 if result.progress.state == "finished" else INTERRUPTED
+
+
+def _program() -> str:
+    """Give what the user can type to run nasrl again."""
+    started = Path(sys.argv[0])
+    if started.name != "nasrl":
+        return "python -m nasrl"
+    is_on_path = shutil.which("nasrl") == str(started.absolute())
+    return "nasrl" if is_on_path else shlex.quote(str(started))

@@ -1,0 +1,120 @@
+"""`nasrl trials`: the trials of a run, as a table or for a program."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploy.mistake import UserMistake
+from deploy.table import print_table
+
+CSV_COLUMNS = (
+    "trial",
+    "state",
+    "reward",
+    "baseline",
+    "accuracy",
+    "test_accuracy",
+    "num_parameters",
+    "seconds",
+    "replica",
+    "depth",
+    "seed",
+    "architecture",
+    "reason",
+)
+
+Row = dict[str, Any]
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--top", type=click.IntRange(min=1), help="Only the N of the highest reward.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="table: for people. csv, json: for programs, json with everything the ledger holds.",
+)
+def trials(run: Path, top: int | None, form: str) -> None:
+    """List the trials of the run directory RUN, also while its search runs.
+
+    Without --top, all trials in the order of their numbers.
+    """
+    from deploy.run import Run, RunError
+
+    try:
+        ledger = Run(run).ledger()
+    except RunError as error:
+        raise UserMistake(str(error)) from error
+    tested = ledger.test_accuracies()
+    rows = [asdict(t) | {"test_accuracy": tested.get(t.trial)} for t in ledger.trials(top)]
+    ledger.close()
+    FORMATS[form](rows)
+
+
+def _print_table(rows: Sequence[Row]) -> None:
+    print_table(
+        {
+            "trial": "right",
+            "state": "left",
+            "reward": "right",
+            "accuracy": "right",
+            "test": "right",
+            "parameters": "right",
+            "seconds": "right",
+            "architecture": "left",
+        },
+        (
+            (
+                str(row["trial"]),
+                row["state"],
+                _number(row["reward"], ".3f"),
+                _number(row["accuracy"], ".1%"),
+                _number(row["test_accuracy"], ".1%"),
+                _number(row["num_parameters"], ","),
+                _number(row["seconds"], ".1f"),
+                row["reason"] or _architecture(row),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _print_csv(rows: Sequence[Row]) -> None:
+    writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, extrasaction="ignore")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(row | {"architecture": _architecture(row)})
+
+
+def _print_json(rows: Sequence[Row]) -> None:
+    json.dump(rows, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+FORMATS: dict[str, Callable[[Sequence[Row]], None]] = {
+    "table": _print_table,
+    "csv": _print_csv,
+    "json": _print_json,
+}
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _architecture(row: Row) -> str:
+    from child.convolutional.architecture import ConvolutionalArchitecture
+
+    described = row["architecture"]
+    return "" if described is None else str(ConvolutionalArchitecture.from_json(described))

@@ -1,0 +1,353 @@
+"""One search from start to end: its processes, its drain, its result."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import ray
+
+from child.convolutional.space import ConvolutionalSpace
+from child.data.images import ImageData
+from controller.errors import LedgerError
+from controller.ledger import Ledger
+from controller.records import Progress, PushRecord, SearchRecord
+from controller.replica import Child
+from controller.trial import Trial
+from deploy.run import Run
+from deploy.settings import SearchSettings
+from ps.client import ShardClient
+from ps.errors import ShardError
+from ps.layout import Layout
+from workers.child import spawn_child_worker
+from workers.ledger import LedgerProcess, RemoteLedger
+from workers.process import ProcessSetup
+from workers.remote import result_of, spawn, summary_of
+from workers.replica import ReplicaPlan, ReplicaProcess
+from workers.shard import ShardProcess
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.5
+CLOSE_MARGIN_S = 2.0
+
+
+class SearchError(Exception):
+    """The search cannot start, or cannot go on; what was recorded stays."""
+
+
+class Watcher(Protocol):
+    """Whoever looks at a search while it runs."""
+
+    def say(self, text: str) -> None:
+        """Take note of an event."""
+        ...
+
+    def show(self, progress: Progress) -> None:
+        """Take note of how far the search is; called about twice a second."""
+        ...
+
+
+@dataclass(frozen=True)
+class FinalTest:
+    """The best network, trained again from its row and tested once.
+
+    accuracy: on the test images. is_reproduced: whether training it again gave the recorded
+    validation accuracies.
+    """
+
+    accuracy: float
+    is_reproduced: bool
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search ended, with all its rows; test is None where no network was tested."""
+
+    progress: Progress
+    trials: list[Trial]
+    pushes: list[PushRecord]
+    test: FinalTest | None
+
+
+def run_search(
+    settings: SearchSettings, run: Run, watcher: Watcher, is_stopping: Callable[[], bool]
+) -> SearchResult:
+    """Run a search in a new run directory until its budget is spent or it is told to stop.
+
+    Ray is started on this machine, or joined where RAY_ADDRESS says. Whatever happens, no process
+    of the search is left behind, and the ledger says how it ended.
+
+    Args:
+        is_stopping: asked about twice a second. Once true, the replicas finish the trials they
+            have, and the search ends; before the first trial it ends at once.
+
+    Raises:
+        SearchError: the machine lacks what the settings ask for, or a process failed.
+        KeyboardInterrupt: at once, wherever it comes, or stopped before the first trial.
+    """
+    data = settings.data.load()
+    strategy = settings.initial_strategy()
+    setup = ProcessSetup(run.log_dir)
+    with _named_failures(), _ray(run, watcher):
+        _check_resources(settings)
+        with _ledger(run, settings, setup) as ledger_actor:
+            ledger = RemoteLedger(ledger_actor)
+            watcher.say(
+                f"starting {settings.num_shards} shards, {settings.num_replicas} controller "
+                f"replicas, {settings.num_replicas * settings.children.per_replica} child workers"
+            )
+            with (
+                _shards(settings, setup, strategy.layout) as shards,
+                _replicas(settings, setup, strategy.layout, ledger_actor, data) as replicas,
+            ):
+                addresses = [
+                    _await(shard.address.remote(), f"shard {index}", is_stopping)
+                    for index, shard in enumerate(shards)
+                ]
+                with ShardClient(strategy.layout, addresses, settings.client) as client:
+                    client.initialize(strategy.values)
+                watcher.say(f"the shards are serving at {', '.join(addresses)}")
+                with run.endpoints_of(addresses):
+                    is_stopped = _wait(replicas, shards, addresses, ledger, watcher, is_stopping)
+            ledger.end("stopped" if is_stopped else "finished")
+            test = (
+                None
+                if is_stopped
+                else _test_best(settings, setup, ledger, data, watcher, is_stopping)
+            )
+            return SearchResult(ledger.progress(), ledger.trials(), ledger.pushes(), test)
+
+
+@contextmanager
+def _ray(run: Run, watcher: Watcher) -> Iterator[None]:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names, and leave it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    watcher.say("starting Ray" if address == "local" else f"joining the Ray cluster at {address}")
+    # Ray puts the folder it is started from first on its workers' path, where a folder `workers`
+    # of the user's would hide ours. The run directory has no such folder.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with chdir(run.path):
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ValueError, ConnectionError, RuntimeError, OSError) as error:
+        raise SearchError(f"no Ray at RAY_ADDRESS={address}: {summary_of(error)}") from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has put its own in their place, which end the process.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_resources(settings: SearchSettings) -> None:
+    """Refuse to wait for ever for what this machine does not have."""
+    if len(ray.nodes()) > 1:
+        raise SearchError(
+            f"the Ray cluster has {len(ray.nodes())} nodes: shards listen on loopback only, so "
+            "that a search runs on one node"
+        )
+    free = ray.available_resources()
+    num_children = settings.num_replicas * settings.children.per_replica
+    for resource, key, each in (
+        ("CPU", "children.num_cpus", settings.children.num_cpus),
+        ("GPU", "children.num_gpus", settings.children.num_gpus),
+    ):
+        # A child's fraction of a GPU is of one GPU: of three times 0.6, two do not share one.
+        usable = free.get(resource, 0)
+        if resource == "GPU" and 0 < each < 1:
+            usable = int(usable) * int(1 / each) * each
+        if num_children * each > usable + 1e-6:
+            raise SearchError(
+                f"{key}={each:g}: {num_children} children at once (num_replicas="
+                f"{settings.num_replicas} x children.per_replica={settings.children.per_replica}) "
+                f"need {num_children * each:g} {resource}s, and {usable:g} are free for them; "
+                "lower one of the three"
+            )
+
+
+@contextmanager
+def _ledger(run: Run, settings: SearchSettings, setup: ProcessSetup) -> Iterator[Any]:
+    """Make the ledger and start its process; write down how the search ended if it failed."""
+    search = SearchRecord(
+        num_trials=settings.num_trials,
+        baseline_decay=settings.baseline_decay,
+        schedule=settings.schedule,
+        settings=settings.model_dump(mode="json"),
+        code_versions={
+            "python": sys.version.split()[0],
+            **{name: version(name) for name in ("nasrl", "torch", "numpy", "ray")},
+        },
+    )
+    Ledger.create(run.ledger_url, search).close()
+    actor = spawn(LedgerProcess, setup, run.ledger_url)
+    try:
+        yield actor
+    except BaseException as error:
+        # The actor may be what failed; the database is what counts.
+        ledger = Ledger(run.ledger_url)
+        if ledger.progress().state == "running":
+            is_stopped = isinstance(error, KeyboardInterrupt)
+            ledger.end("stopped" if is_stopped else "failed", str(error) or type(error).__name__)
+        ledger.close()
+        raise
+    # Only a database that was closed is one file.
+    RemoteLedger(actor).close()
+
+
+@contextmanager
+def _shards(settings: SearchSettings, setup: ProcessSetup, layout: Layout) -> Iterator[list[Any]]:
+    """Start the shards; drain them at the end."""
+    shared = (settings.optimizer, settings.shards)
+    # Two threads: one for `serve`, one for the rest.
+    actors = [
+        spawn(ShardProcess, setup, layout, shard, *shared, num_threads=2)
+        for shard in range(settings.num_shards)
+    ]
+    try:
+        yield actors
+    finally:
+        _, late = ray.wait(
+            [actor.close.remote() for actor in actors],
+            num_returns=len(actors),
+            timeout=settings.shards.drain_timeout_s + CLOSE_MARGIN_S,
+        )
+        if late:
+            logger.warning("%d of %d shards did not drain in time", len(late), len(actors))
+
+
+@contextmanager
+def _replicas(
+    settings: SearchSettings, setup: ProcessSetup, layout: Layout, ledger: Any, data: ImageData
+) -> Iterator[list[Any]]:
+    """Start the replicas with their child workers; at the end, end both."""
+    plan = ReplicaPlan(
+        seed=settings.seed,
+        strategy=settings.strategy,
+        space=settings.space,
+        policy=settings.policy,
+        layout=layout,
+        client=settings.client,
+        training=settings.training,
+        children=settings.children,
+    )
+    search_data = ray.put(data.search)  # a child never sees the test images
+    # Two threads: one for `run`, one for `drain`.
+    actors = [
+        spawn(ReplicaProcess, setup, replica, plan, ledger, [search_data], num_threads=2)
+        for replica in range(settings.num_replicas)
+    ]
+    try:
+        yield actors
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _wait(
+    replicas: Sequence[Any],
+    shards: Sequence[Any],
+    addresses: Sequence[str],
+    ledger: RemoteLedger,
+    watcher: Watcher,
+    is_stopping: Callable[[], bool],
+) -> bool:
+    """Run the replicas until all have returned; tell whether they were stopped before the end."""
+    running = {
+        replica.run.remote(tuple(addresses)): f"replica {index}"
+        for index, replica in enumerate(replicas)
+    }
+    # These return when a shard is closed, which it is not yet, or raise when its process dies.
+    serving = {shard.serve.remote(): f"shard {index}" for index, shard in enumerate(shards)}
+    is_draining = False
+    while running:
+        if is_stopping() and not is_draining:
+            is_draining = True
+            watcher.say("stopping: waiting for the children in training (again to stop at once)")
+            for replica in replicas:
+                replica.drain.remote()
+        done, _ = ray.wait([*running, *serving], timeout=POLL_S)
+        for reference in done:
+            _answer(reference, serving.get(reference) or running.pop(reference))
+        watcher.show(ledger.progress())
+    progress = ledger.progress()
+    return progress.num_recorded < progress.num_trials
+
+
+def _test_best(
+    settings: SearchSettings,
+    setup: ProcessSetup,
+    ledger: RemoteLedger,
+    data: ImageData,
+    watcher: Watcher,
+    is_stopping: Callable[[], bool],
+) -> FinalTest | None:
+    """Train the best network again from its row, test it once, and write that down.
+
+    The search is over by then: whatever goes wrong here is said, and takes nothing from it.
+    """
+    best = ledger.progress().best
+    if best is None or best.decisions is None or best.seed is None:
+        return None
+    watcher.say(f"testing the best network, of trial {best.trial}, once")
+    space = ConvolutionalSpace(settings.space)
+    architecture = space.decode([choice for _, choice in best.decisions], best.depth)
+    worker = spawn_child_worker(
+        setup, "test", settings.training, ray.put(data.search), settings.children
+    )
+    child = Child(best.trial, architecture, best.seed)
+    try:
+        result, accuracy = _await(worker.test.remote(child, data.test), "the test", is_stopping)
+    except (SearchError, KeyboardInterrupt) as error:
+        reason = str(error) or "stopped"
+        watcher.say(f"the search is finished, but its best network was not tested: {reason}")
+        return None
+    finally:
+        ray.kill(worker)
+    ledger.record_test(best.trial, accuracy)
+    return FinalTest(accuracy, list(result.accuracies) == best.accuracies)
+
+
+def _await(reference: Any, who: str, is_stopping: Callable[[], bool]) -> Any:
+    """Wait for a process's answer; KeyboardInterrupt when told to stop meanwhile."""
+    while not ray.wait([reference], timeout=POLL_S)[0]:
+        if is_stopping():
+            raise KeyboardInterrupt
+    return _answer(reference, who)
+
+
+def _answer(reference: Any, who: str) -> Any:
+    """Give what a process answered; any failure of it is a SearchError that names it."""
+    try:
+        return result_of(reference)
+    except ray.exceptions.RayActorError as error:
+        raise SearchError(f"{who}: its process died; {summary_of(error)}") from error
+    except Exception as error:
+        raise SearchError(f"{who}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    """Turn a failure of Ray, of the shards or of the ledger into a SearchError."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise SearchError(f"a process of the search died; {summary_of(error)}") from error
+    except (ShardError, LedgerError) as error:
+        raise SearchError(str(error)) from error

@@ -1,0 +1,135 @@
+"""A run directory: the settings, ledger, addresses and logs of one search."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sql
+
+from controller.ledger import Ledger
+from deploy.settings import SearchSettings, load_settings
+
+
+class RunError(Exception):
+    """A run directory is not what it has to be; the message says what to do."""
+
+
+class Run:
+    """One search on disk.
+
+    settings.yaml   what was run, complete
+    ledger.sqlite   the trials and pushes; written by the search alone. While it runs, the
+                    newest are in ledger.sqlite-wal beside it
+    endpoints.json  where the shards listen, while the search lives
+    logs/           one file for each process
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open an existing run directory.
+
+        Raises:
+            RunError: there is no run at the path.
+        """
+        self.path = Path(path).absolute()
+        if not self._settings_path.is_file():
+            raise RunError(f"{path} is not a run directory: it has no settings.yaml")
+
+    @classmethod
+    def create(cls, path: Path, settings: SearchSettings) -> Run:
+        """Make the directory of a new run and write its settings.
+
+        Raises:
+            RunError: the path exists already, or cannot be made.
+        """
+        try:
+            path.mkdir(parents=True)
+            (path / "logs").mkdir()
+            (path / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+        except FileExistsError as error:
+            raise RunError(
+                f"run directory {path} exists already; give another with --run-dir"
+            ) from error
+        except OSError as error:
+            raise RunError(f"run directory {path} cannot be made: {error}") from error
+        return cls(path)
+
+    @property
+    def settings(self) -> SearchSettings:
+        """The settings of the search. Raises SettingsError if the file was changed since."""
+        return load_settings(self._settings_path)
+
+    @property
+    def log_dir(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is, as a database URL."""
+        url = sql.URL.create("sqlite", database=str(self._ledger_path))
+        return url.render_as_string(hide_password=False)
+
+    def ledger(self) -> Ledger:
+        """Open the ledger, to read it.
+
+        Raises:
+            RunError: the search has not begun it.
+        """
+        if self._ledger_path.is_file():
+            ledger = Ledger(self.ledger_url)
+            if ledger.is_begun:
+                return ledger
+            ledger.close()
+        raise RunError(
+            f"{self.path} has no ledger: its search has not begun yet, or ended before it began"
+        )
+
+    def discard_if_empty(self) -> bool:
+        """Remove the directory if its search has not begun a ledger; tell whether it was."""
+        try:
+            self.ledger().close()
+        except RunError:
+            shutil.rmtree(self.path)
+            return True
+        return False
+
+    @contextmanager
+    def endpoints_of(self, addresses: Sequence[str]) -> Iterator[None]:
+        """Make known that shard i listens at addresses[i], until the end of the block."""
+        # Whoever reads sees the whole file or none.
+        beside = self._endpoints_path.with_suffix(".tmp")
+        beside.write_text(json.dumps({"shards": list(addresses)}), encoding="utf-8")
+        beside.replace(self._endpoints_path)
+        try:
+            yield
+        finally:
+            self._endpoints_path.unlink(missing_ok=True)
+
+    def endpoints(self) -> tuple[str, ...]:
+        """Give the addresses of the shards, in their order.
+
+        Raises:
+            RunError: the search is over, or has not started its shards yet.
+        """
+        try:
+            return tuple(json.loads(self._endpoints_path.read_text(encoding="utf-8"))["shards"])
+        except FileNotFoundError as error:
+            raise RunError(
+                f"{self.path} has no endpoints.json: its shards are not up yet, or the search has "
+                "ended and stopped them"
+            ) from error
+
+    @property
+    def _settings_path(self) -> Path:
+        return self.path / "settings.yaml"
+
+    @property
+    def _ledger_path(self) -> Path:
+        return self.path / "ledger.sqlite"
+
+    @property
+    def _endpoints_path(self) -> Path:
+        return self.path / "endpoints.json"

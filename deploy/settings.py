@@ -1,0 +1,145 @@
+"""All settings of a search, composed of those of its parts, and how they are read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
+from child.data.digits import DigitsSettings
+from child.training import TrainingSettings
+from controller import seeds
+from controller.policy import Policy, PolicySettings
+from controller.reinforce import Reinforce
+from controller.schedule import ScheduleSettings
+from ps.client import ClientSettings
+from ps.server import ServerSettings
+from ps.store import OptimizerSettings
+from workers.child import ChildrenSettings
+
+EXAMPLE = files("deploy").joinpath("searches", "digits.yaml")
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; the message names every mistake."""
+
+
+class SearchSettings(BaseModel):
+    """What a search is. A key that is left out takes the value of Zoph & Le 2017, s3.2 and s4.1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    seed: int = Field(
+        0, ge=0, lt=2**63, strict=True, description="Of everything that is drawn at random."
+    )
+    strategy: Literal["reinforce", "random"] = "reinforce"
+    num_trials: int = Field(12_800, ge=1, le=10**9, strict=True)
+    num_replicas: int = Field(100, ge=1, strict=True, description="K")
+    num_shards: int = Field(20, ge=1, strict=True, description="S")
+    baseline_decay: float = Field(0.95, ge=0, lt=1, description="Open in the paper.")
+    data: DigitsSettings
+    space: ConvolutionalSettings = ConvolutionalSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    training: TrainingSettings = TrainingSettings()
+    children: ChildrenSettings = ChildrenSettings()
+    policy: PolicySettings = PolicySettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    shards: ServerSettings = ServerSettings()
+    client: ClientSettings = ClientSettings()
+
+    @model_validator(mode="after")
+    def _every_shard_owns_parameters(self) -> Self:
+        self.initial_strategy()
+        return self
+
+    def initial_strategy(self) -> Reinforce:
+        """Give the policy with its first weights, which are a function of the seed alone.
+
+        Raises:
+            ValueError: it has fewer parameters than there are shards.
+        """
+        space = ConvolutionalSpace(self.space)
+        policy = Policy(space, self.policy, seeds.weights_generator(self.seed))
+        return Reinforce(policy, self.num_shards)
+
+    def to_yaml(self) -> str:
+        """Give the settings, complete, as `load_settings` reads them."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> SearchSettings:
+    """Read the settings of a search.
+
+    Args:
+        path: a YAML file; None takes the default, searches/digits.yaml.
+        overrides: "key=value" with the key in dots (policy.hidden_size=64), the value in YAML.
+
+    Raises:
+        SettingsError: the file cannot be read, or a key or value is wrong; names all mistakes.
+    """
+    source = path or EXAMPLE
+    try:
+        data = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"settings file {source} does not exist") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {source} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"settings file {source} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(f"settings file {source}: must be a mapping of settings to values")
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return SearchSettings.model_validate(data)
+    except ValidationError as error:
+        mistakes = [_describe(mistake) for mistake in error.errors()]
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
+        raise SettingsError(f"{count} in the settings ({source}):{lines}") from error
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"--set {override}: must be key=value, such as policy.hidden_size=64")
+    *sections, name = key.split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise SettingsError(f"--set {override}: {section!r} is a value and has no keys")
+    try:
+        data[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {override}: the value is not YAML: {error}") from error
+
+
+def _describe(mistake: Any) -> str:
+    """Turn one mistake found by pydantic into a line: name, value, what must hold, what to do."""
+    location: tuple[int | str, ...] = mistake["loc"]
+    key = ".".join(str(part) for part in location)
+    if mistake["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ";"
+        return f"unknown setting {key!r}{hint} known: {', '.join(known)}"
+    if mistake["type"] == "missing":
+        return f"{key}: must be given; `nasrl search --example` prints every setting"
+    if mistake["type"] == "model_type":
+        return f"{key}={mistake['input']!r}: must hold settings: {', '.join(_known_keys(location))}"
+    what = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    # A mistake between several keys names them and their values itself.
+    return what if isinstance(mistake["input"], dict) else f"{key}={mistake['input']!r}: {what}"
+
+
+def _known_keys(sections: Sequence[Any]) -> list[str]:
+    model: Any = SearchSettings
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return list(model.model_fields)

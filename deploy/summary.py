@@ -1,0 +1,98 @@
+"""What a search found, in a few lines for a person."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+
+from child.convolutional.architecture import ConvolutionalArchitecture
+from controller.records import PushRecord
+from controller.trial import RECORDED, Trial
+from deploy.launch import SearchResult
+from deploy.settings import SearchSettings
+
+
+def summarize(result: SearchResult, settings: SearchSettings, path: Path, program: str) -> str:
+    """Say how the search in the run directory at path ended, and what to do next.
+
+    program is what the user typed to run nasrl.
+    """
+    progress = result.progress
+    minutes, seconds = divmod(round((progress.ended_at or 0) - progress.started_at), 60)
+    lines = [
+        f"Search {progress.state}: {progress.num_recorded} of {progress.num_trials} trials "
+        f"in {minutes} min {seconds} s."
+        + (f" {progress.num_infeasible} were infeasible." if progress.num_infeasible else "")
+    ]
+    best = progress.best
+    if best is not None and best.architecture is not None and best.accuracy is not None:
+        architecture = ConvolutionalArchitecture.from_json(best.architecture)
+        lines += [
+            "",
+            f"Best network   trial {best.trial}, {best.num_parameters:,} parameters",
+            f"               {architecture}   (filter height x width, filters; layer by layer)",
+            f"  validation   {best.accuracy:.1%}, {_epochs(settings)}",
+        ]
+    if result.test is not None:
+        lines.append(
+            f"  test         {result.test.accuracy:.1%} of {settings.data.num_test} images that no "
+            "network had met; tested once"
+        )
+        if not result.test.is_reproduced:
+            lines.append(
+                "               (trained again for the test, it did not repeat its validation "
+                "accuracies exactly, as happens on GPUs)"
+            )
+    lines += [
+        "",
+        *_movement(result.trials),
+        _staleness(result.pushes),
+        "",
+        f"Run directory  {path}",
+        "",
+    ]
+    lines += [
+        f"Next           {program} trials {shlex.quote(str(path))} --top 10",
+        f"               {program} search --set strategy=random   (the same without learning)",
+        f"               {program} search --set num_trials=400    (a longer one)",
+    ]
+    return "\n".join(lines)
+
+
+def _epochs(settings: SearchSettings) -> str:
+    counted = min(settings.training.num_epochs, settings.training.reward_epochs)
+    return (
+        f"the best of the last {counted} of {settings.training.num_epochs} epochs, on "
+        f"{settings.data.num_validation} images"
+    )
+
+
+def _movement(trials: Sequence[Trial]) -> list[str]:
+    """Say how reward and accuracy moved, in quarters of the recorded trials, as they ended."""
+    recorded = sorted(
+        (t for t in trials if t.state in RECORDED), key=lambda t: t.record_number or 0
+    )
+    if len(recorded) < 4:
+        return [f"Rewards        {', '.join(f'{t.reward:.3f}' for t in recorded) or 'none'}"]
+    bounds = [len(recorded) * quarter // 4 for quarter in range(5)]
+    quarters = [recorded[a:b] for a, b in pairwise(bounds)]
+    rewards = (f"{mean(t.reward or 0 for t in quarter):.3f}" for quarter in quarters)
+    accuracies = (f"{mean(t.accuracy or 0 for t in quarter):.1%}" for quarter in quarters)
+    return [
+        "Rewards        " + " -> ".join(rewards) + "   (mean of each quarter of the trials)",
+        "  accuracy     " + " -> ".join(accuracies),
+    ]
+
+
+def _staleness(pushes: Sequence[PushRecord]) -> str:
+    """Say how asynchronous the search was."""
+    seen = [staleness for push in pushes for staleness in push.staleness or ()]
+    if not seen:
+        return "Staleness      no push"
+    return (
+        f"Staleness      mean {mean(seen):.2f}, max {max(seen)} (pushes of others between a "
+        f"replica's pull and its push), {len(pushes)} pushes"
+    )

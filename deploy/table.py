@@ -1,0 +1,27 @@
+"""A table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich import box
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+# Where nobody looks on, lines are not cut to a terminal's width.
+PIPED_WIDTH = 200
+
+
+def print_table(columns: Mapping[str, JustifyMethod], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of text under their headings; only the last column is wrapped."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPED_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for heading, justify in columns.items():
+        is_last = heading == list(columns)[-1]
+        table.add_column(heading, justify=justify, no_wrap=not is_last, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table, highlight=False)

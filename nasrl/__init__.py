@@ -1,0 +1,39 @@
+"""Neural architecture search with reinforcement learning, as a distributed system.
+
+What a person uses from Python, under one name:
+
+>>> import nasrl
+>>> settings = nasrl.load_settings(overrides=["num_trials=60"])
+>>> settings.num_trials
+60
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deploy.run import Run, RunError
+    from deploy.settings import SearchSettings, SettingsError, load_settings
+
+__all__ = ["Run", "RunError", "SearchSettings", "SettingsError", "load_settings"]
+
+_HOMES = {
+    "Run": "deploy.run",
+    "RunError": "deploy.run",
+    "SearchSettings": "deploy.settings",
+    "SettingsError": "deploy.settings",
+    "load_settings": "deploy.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for: the whole would take seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nasrl' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

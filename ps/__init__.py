@@ -1,0 +1,1 @@
+"""Parameter-server shards: they own the weights of the controller and apply gradients to them."""

@@ -1,0 +1,87 @@
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Optional as _Optional
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DescribeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeResponse(_message.Message):
+    __slots__ = ("shard", "num_shards", "num_parameters", "layout_sha256", "is_initialized", "version", "updates", "num_repeated", "num_refused", "staleness_sum", "staleness_max")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    NUM_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    IS_INITIALIZED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    NUM_REPEATED_FIELD_NUMBER: _ClassVar[int]
+    NUM_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_SUM_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_MAX_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    num_shards: int
+    num_parameters: int
+    layout_sha256: bytes
+    is_initialized: bool
+    version: int
+    updates: int
+    num_repeated: int
+    num_refused: int
+    staleness_sum: int
+    staleness_max: int
+    def __init__(self, shard: _Optional[int] = ..., num_shards: _Optional[int] = ..., num_parameters: _Optional[int] = ..., layout_sha256: _Optional[bytes] = ..., is_initialized: _Optional[bool] = ..., version: _Optional[int] = ..., updates: _Optional[int] = ..., num_repeated: _Optional[int] = ..., num_refused: _Optional[int] = ..., staleness_sum: _Optional[int] = ..., staleness_max: _Optional[int] = ...) -> None: ...
+
+class InitializeRequest(_message.Message):
+    __slots__ = ("layout_sha256", "values")
+    LAYOUT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    layout_sha256: bytes
+    values: bytes
+    def __init__(self, layout_sha256: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
+
+class InitializeResponse(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    def __init__(self, version: _Optional[int] = ...) -> None: ...
+
+class PullRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PullResponse(_message.Message):
+    __slots__ = ("version", "values")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    values: bytes
+    def __init__(self, version: _Optional[int] = ..., values: _Optional[bytes] = ...) -> None: ...
+
+class PushRequest(_message.Message):
+    __slots__ = ("replica", "sequence", "incarnation", "base_version", "gradient")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_FIELD_NUMBER: _ClassVar[int]
+    replica: int
+    sequence: int
+    incarnation: int
+    base_version: int
+    gradient: bytes
+    def __init__(self, replica: _Optional[int] = ..., sequence: _Optional[int] = ..., incarnation: _Optional[int] = ..., base_version: _Optional[int] = ..., gradient: _Optional[bytes] = ...) -> None: ...
+
+class PushResponse(_message.Message):
+    __slots__ = ("version", "updates", "staleness", "is_repeated")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_FIELD_NUMBER: _ClassVar[int]
+    IS_REPEATED_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    updates: int
+    staleness: int
+    is_repeated: bool
+    def __init__(self, version: _Optional[int] = ..., updates: _Optional[int] = ..., staleness: _Optional[int] = ..., is_repeated: _Optional[bool] = ...) -> None: ...

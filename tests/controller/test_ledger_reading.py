@@ -1,0 +1,166 @@
+"""What readers of the ledger see, also while it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+import pytest
+from support.children import completed, infeasible, start_of
+from support.clock import FakeClock
+
+from controller.ledger import Ledger
+
+
+def record(ledger, owner, results):
+    """Run trials with the results given, and give their numbers."""
+    trials = [reservation.trial for reservation in ledger.reserve(owner, len(results))]
+    ledger.start(owner, [start_of(trial) for trial in trials])
+    for trial, result in zip(trials, results, strict=True):
+        ledger.record(owner, trial, result)
+    return trials
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A connection of somebody else who has begun to write, and has not committed."""
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        yield lambda: connection.execute("BEGIN EXCLUSIVE") and connection
+
+
+# --- Progress.
+
+
+def test_progress_of_a_search_just_begun_has_no_rewards(ledger):
+    progress = ledger.progress()
+
+    assert (progress.state, progress.reason) == ("running", "")
+    assert (progress.num_trials, progress.num_recorded, progress.num_infeasible) == (10, 0, 0)
+    assert (progress.recent_reward, progress.best) == (None, None)
+    assert (progress.started_at, progress.ended_at) == (1001.0, None)
+
+
+def test_progress_counts_what_is_recorded_and_not_what_runs(ledger):
+    owner = ledger.enlist(0)
+    record(ledger, owner, [completed(0.25), infeasible(), completed(0.75), completed(0.5)])
+    ledger.reserve(owner, 2)
+    ledger.start(owner, [start_of(5)])
+
+    progress = ledger.progress()
+
+    assert (progress.num_trials, progress.num_recorded, progress.num_infeasible) == (10, 4, 1)
+    assert progress.recent_reward == pytest.approx((0.25 + 0.0 + 0.75 + 0.5) / 4)
+    assert progress.best == ledger.trials()[2]
+
+
+def test_progress_of_infeasible_trials_alone_has_no_best(ledger):
+    record(ledger, ledger.enlist(0), [infeasible(), infeasible()])
+
+    progress = ledger.progress()
+
+    assert (progress.num_recorded, progress.num_infeasible) == (2, 2)
+    assert (progress.recent_reward, progress.best) == (0.0, None)
+
+
+def test_recent_reward_is_the_mean_of_the_last_30_that_arrived_whatever_the_clock_says(
+    create_ledger, url
+):
+    create_ledger(num_trials=40)
+    with contextlib.closing(Ledger(url, FakeClock(step=0.0))) as ledger:
+        owner = ledger.enlist(0)
+        trials = [reservation.trial for reservation in ledger.reserve(owner, 40)]
+        ledger.start(owner, [start_of(trial) for trial in trials])
+        for trial in reversed(trials):
+            ledger.record(owner, trial, completed(trial / 40))
+
+        assert ledger.progress().recent_reward == pytest.approx(sum(range(1, 31)) / 30 / 40)
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
+def test_progress_of_a_search_that_has_ended_says_how(ledger, open_ledger, state):
+    ledger.end(state, reason="the reason")
+
+    progress = open_ledger().progress()
+
+    assert (progress.state, progress.reason) == (state, "the reason")
+    assert progress.started_at < progress.ended_at
+
+
+# --- The best trials.
+
+
+@pytest.mark.parametrize(
+    ("top", "numbers"),
+    [(0, []), (1, [3]), (2, [3, 6]), (3, [3, 6, 1]), (4, [3, 6, 1, 5]), (9, [3, 6, 1, 5])],
+)
+def test_top_trials_are_the_completed_ones_of_the_highest_reward(ledger, top, numbers):
+    owner = ledger.enlist(0)
+    rewards = [completed(reward) for reward in (0.5, 0.75, 0.25, 0.75)]
+    record(ledger, owner, [rewards[0], infeasible(), rewards[1], infeasible(), *rewards[2:]])
+    ledger.reserve(owner, 1)
+
+    assert [trial.trial for trial in ledger.trials(top=top)] == numbers
+
+
+def test_trials_are_given_by_number_in_whatever_order_they_were_recorded(ledger):
+    owner, other = ledger.enlist(0), ledger.enlist(1)
+    ledger.reserve(owner, 2)
+    record(ledger, other, [completed(0.5), completed(0.25)])
+
+    assert [(trial.trial, trial.state) for trial in ledger.trials()] == [
+        (1, "reserved"),
+        (2, "reserved"),
+        (3, "completed"),
+        (4, "completed"),
+    ]
+
+
+# --- While somebody writes.
+
+READERS = {
+    "progress": lambda ledger: ledger.progress().num_recorded,
+    "trials": lambda ledger: len(ledger.trials()),
+    "top trials": lambda ledger: len(ledger.trials(top=5)),
+    "pushes": lambda ledger: len(ledger.pushes()),
+    "test accuracies": lambda ledger: len(ledger.test_accuracies()),
+}
+
+
+@pytest.mark.timeout(20)  # a reader that waits for the writer waits for 30 s
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(
+    ledger, url, tmp_path, locked, read
+):
+    owner = ledger.enlist(0)
+    trials = record(ledger, owner, [completed(0.5)])
+    ledger.open_push(owner, trials, (0,), b"1234")
+    ledger.record_test(1, 0.5)
+    writer = locked()
+    for table in ("tests", "trials", "pushes"):
+        writer.execute(f"DELETE FROM {table}")
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", timeout=0)) as third,
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        third.execute("BEGIN IMMEDIATE")
+
+    seen = read(ledger)
+    with contextlib.closing(Ledger(url)) as fresh:
+        seen_by_a_fresh_one = read(fresh)
+
+    assert (seen, seen_by_a_fresh_one) == (1, 1)
+
+
+@pytest.mark.timeout(20)  # a writer that waits for a reader waits for 30 s
+def test_writer_does_not_wait_for_a_reader(ledger, tmp_path):
+    owner = ledger.enlist(0)
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT count(*) FROM trials").fetchone()
+
+        assert len(ledger.reserve(owner, 3)) == 3
+
+        assert before == (0,)
+        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (0,)

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from support.spaces import ChainSpace, ConditionalSpace, all_lists
+
+from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
+from controller.policy import Policy, PolicySettings
+
+# Far from uniform, so that a wrong step shows.
+SETTINGS = PolicySettings(hidden_size=7, num_layers=2, embedding_size=5, init_range=1.0)
+
+CHAIN = ChainSpace({"color": 2, "shape": 3})
+CONDITIONAL = ConditionalSpace()
+CONVOLUTIONAL = ConvolutionalSpace(
+    ConvolutionalSettings(filter_heights=(1, 3), filter_widths=(5, 7), num_filters=(2, 3, 4))
+)
+SPACES = [
+    pytest.param(CHAIN, 2, id="chain, 2 layers"),
+    pytest.param(CONVOLUTIONAL, 2, id="convolutional, 2 layers"),
+    pytest.param(CONDITIONAL, 1, id="conditional, 1 layer"),
+    pytest.param(CONDITIONAL, 2, id="conditional, 2 layers"),
+]
+
+
+def make_policy(space, settings=SETTINGS, seed=0):
+    return Policy(space, settings, np.random.default_rng(seed))
+
+
+def generators(number, start=0):
+    return [np.random.default_rng((1, start + i)) for i in range(number)]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def by_the_equations(policy, space, choices, depth):
+    """Give the log-probability of every choice by the equations of an LSTM, in float64.
+
+    One rollout, one step, one layer at a time. i, f, g, o: input gate, forget gate, candidate,
+    output gate.
+    """
+    weights = {name: p.detach().double().numpy() for name, p in policy.named_parameters()}
+    num_layers = sum("weight_hh" in name for name in weights)
+    hidden_size = weights["lstm.weight_hh_l0"].shape[1]
+    h = np.zeros((num_layers, hidden_size))
+    c = np.zeros((num_layers, hidden_size))
+    x = weights["first_input"]
+    log_probs = []
+    for step, choice in enumerate(choices):
+        for layer in range(num_layers):
+            gates = (
+                weights[f"lstm.weight_ih_l{layer}"] @ x
+                + weights[f"lstm.bias_ih_l{layer}"]
+                + weights[f"lstm.weight_hh_l{layer}"] @ h[layer]
+                + weights[f"lstm.bias_hh_l{layer}"]
+            )
+            i, f, g, o = np.split(gates, 4)
+            c[layer] = sigmoid(f) * c[layer] + sigmoid(i) * np.tanh(g)
+            h[layer] = sigmoid(o) * np.tanh(c[layer])
+            x = h[layer]
+        kind = f"of_{space.next_decision(choices[:step], depth).kind}"
+        logits = weights[f"softmaxes.{kind}.weight"] @ x + weights[f"softmaxes.{kind}.bias"]
+        log_probs.append(logits[choice] - np.log(np.exp(logits).sum()))
+        x = weights[f"embeddings.{kind}.weight"][choice]
+    return log_probs
+
+
+def test_settings_by_default_are_those_of_the_paper():
+    settings = PolicySettings()
+
+    assert (settings.hidden_size, settings.num_layers, settings.init_range) == (35, 2, 0.08)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_size": 0}, "hidden_size"),
+        ({"num_layers": 0}, "num_layers"),
+        ({"embedding_size": 0}, "embedding_size"),
+        ({"init_range": 0}, "init_range"),
+        ({"temperature": 2}, "temperature\n.*not permitted"),
+    ],
+)
+def test_settings_that_make_no_policy_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        PolicySettings(**settings)
+
+
+# --- The first weights.
+
+
+def test_policy_by_default_has_two_layers_of_35_units():
+    policy = make_policy(CHAIN, PolicySettings())
+
+    shapes = {name: tuple(p.shape) for name, p in policy.named_parameters()}
+    assert shapes == {
+        "first_input": (35,),
+        "lstm.weight_ih_l0": (140, 35),
+        "lstm.weight_hh_l0": (140, 35),
+        "lstm.bias_ih_l0": (140,),
+        "lstm.bias_hh_l0": (140,),
+        "lstm.weight_ih_l1": (140, 35),
+        "lstm.weight_hh_l1": (140, 35),
+        "lstm.bias_ih_l1": (140,),
+        "lstm.bias_hh_l1": (140,),
+        "embeddings.of_color.weight": (2, 35),
+        "embeddings.of_shape.weight": (3, 35),
+        "softmaxes.of_color.weight": (2, 35),
+        "softmaxes.of_color.bias": (2,),
+        "softmaxes.of_shape.weight": (3, 35),
+        "softmaxes.of_shape.bias": (3,),
+    }
+
+
+@pytest.mark.parametrize("init_range", [0.08, 0.5])
+def test_weights_all_start_uniform_within_the_range(init_range):
+    policy = make_policy(CONVOLUTIONAL, PolicySettings(init_range=init_range))
+
+    weights = torch.cat([p.detach().flatten() for p in policy.parameters()]).numpy()
+    by_tenth, _ = np.histogram(weights, bins=10, range=(-init_range, init_range))
+    assert by_tenth.sum() == len(weights)
+    assert np.abs(weights).max() > 0.99 * init_range
+    deviation = np.sqrt(len(weights) * 0.1 * 0.9)
+    assert np.abs(by_tenth - len(weights) / 10).max() < 4 * deviation
+    for name, parameter in policy.named_parameters():
+        assert len(parameter.unique()) > 0.9 * parameter.numel(), name
+
+
+def test_weights_are_a_function_of_the_generator_alone():
+    one = make_policy(CONDITIONAL, seed=3).state_dict()
+    torch.rand(100)
+    same = make_policy(CONDITIONAL, seed=3).state_dict()
+    other = make_policy(CONDITIONAL, seed=4).state_dict()
+
+    for name in one:
+        assert torch.equal(one[name], same[name]), name
+        assert not torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("kind", ["type", "keys", "forward"])
+def test_decision_may_be_of_a_kind_that_is_also_a_name_of_torch(kind):
+    policy = make_policy(ChainSpace({kind: 2}))
+
+    assert policy.log_probs([1], [[1]]).shape == (1, 1)
+
+
+# --- Probabilities.
+
+
+@pytest.mark.parametrize(("space", "depth"), SPACES)
+@pytest.mark.parametrize("init_range", [0.08, 1.0, 5.0])
+def test_probabilities_of_all_lists_sum_to_1(space, depth, init_range):
+    policy = make_policy(space, SETTINGS.model_copy(update={"init_range": init_range}))
+    lists = list(all_lists(space, depth))
+
+    log_probs = policy.log_probs([depth] * len(lists), lists).detach().double()
+
+    assert log_probs.sum(dim=1).exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("space", "depth"), SPACES)
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_log_probs_are_those_of_the_equations_one_rollout_at_a_time(space, depth, num_layers):
+    policy = make_policy(space, SETTINGS.model_copy(update={"num_layers": num_layers}))
+    lists = list(all_lists(space, depth))[::3]
+
+    log_probs = policy.log_probs([depth] * len(lists), lists).detach().numpy()
+
+    for row, choices in zip(log_probs, lists, strict=True):
+        expected = by_the_equations(policy, space, choices, depth)
+        np.testing.assert_allclose(row[: len(choices)], expected, atol=1e-5)
+
+
+def test_log_probs_of_rollouts_shorter_than_the_longest_end_with_zeros():
+    policy = make_policy(CONDITIONAL)
+
+    log_probs = policy.log_probs([1, 1, 1], [[2], [1, 0], [0, 0, 1]]).detach().numpy()
+
+    assert log_probs.shape == (3, 3)
+    np.testing.assert_array_equal(log_probs == 0, [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL, CONVOLUTIONAL])
+def test_log_probs_in_a_batch_of_mixed_depths_are_those_alone(space):
+    policy = make_policy(space)
+    depths = [3, 1, 2, 1, 4, 2, 3]
+    lists = [rollout.choices for rollout in policy.sample(depths, generators(7))]
+
+    together = policy.log_probs(depths, lists).detach()
+
+    assert together.shape == (7, max(len(choices) for choices in lists))
+    for row, depth, choices in zip(together, depths, lists, strict=True):
+        alone = policy.log_probs([depth], [choices]).detach()[0]
+        torch.testing.assert_close(row[: len(choices)], alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL])
+def test_gradient_of_log_probs_agrees_with_finite_differences(space):
+    policy = make_policy(space).double()
+    depths = [2, 1, 3, 2]
+    lists = [rollout.choices for rollout in policy.sample(depths, generators(4))]
+    weights = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+
+    def weighted():
+        return (policy.log_probs(depths, lists).sum(dim=1) * weights).sum()
+
+    gradients = torch.autograd.grad(weighted(), tuple(policy.parameters()))
+    generator = np.random.default_rng(0)
+    for (name, parameter), gradient in zip(policy.named_parameters(), gradients, strict=True):
+        for element in generator.integers(parameter.numel(), size=3):
+            at = np.unravel_index(element, parameter.shape)
+            difference = 0.0
+            with torch.no_grad():
+                for sign in (+1, -1):
+                    parameter[at] += sign * 1e-5
+                    difference += sign * weighted().item()
+                    parameter[at] -= sign * 1e-5
+            expected = difference / 2e-5
+            assert gradient[at].item() == pytest.approx(expected, rel=1e-5, abs=1e-8), (name, at)
+
+
+def test_policy_prefers_no_choice_beforehand():
+    policy = make_policy(CONVOLUTIONAL, PolicySettings())
+
+    log_probs = policy.log_probs([1], [[0, 1, 2]])[0].detach().exp().tolist()
+
+    assert log_probs == pytest.approx([1 / 2, 1 / 2, 1 / 3], abs=0.05)
+
+
+# --- Rollouts.
+
+
+@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL, CONVOLUTIONAL])
+def test_rollouts_are_complete_lists_of_their_depth(space):
+    depths = [1, 2, 3] * 10
+
+    rollouts = make_policy(space).sample(depths, generators(30))
+
+    for depth, rollout in zip(depths, rollouts, strict=True):
+        assert len(space.decode(rollout.choices, depth).layers) == depth
+        assert len(rollout.log_probs) == len(rollout.choices)
+
+
+@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL, CONVOLUTIONAL])
+def test_log_probs_of_rollouts_are_those_of_teacher_forcing(space):
+    policy = make_policy(space)
+    depths = [1, 2, 3, 2, 1]
+
+    rollouts = policy.sample(depths, generators(5))
+
+    forced = policy.log_probs(depths, [rollout.choices for rollout in rollouts]).detach()
+    for row, rollout in zip(forced, rollouts, strict=True):
+        drawn = torch.tensor(rollout.log_probs)
+        torch.testing.assert_close(drawn, row[: len(drawn)], atol=1e-6, rtol=0)
+        assert rollout.log_prob == pytest.approx(row.sum().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("space", "depth"), SPACES)
+def test_rollouts_are_as_frequent_as_they_are_probable(space, depth):
+    policy = make_policy(space)
+    lists = list(all_lists(space, depth))
+    num_rollouts = 4000
+
+    rollouts = policy.sample([depth] * num_rollouts, generators(num_rollouts))
+
+    found = Counter(rollout.choices for rollout in rollouts)
+    assert set(found) <= set(lists)
+    log_probs = policy.log_probs([depth] * len(lists), lists).detach().double()
+    expected = num_rollouts * log_probs.sum(dim=1).exp().numpy()
+    # Lists that are met a few times are taken together, so that the statistic is chi-square.
+    observed = np.array([found[choices] for choices in lists])
+    is_rare = expected < 10
+    observed = np.append(observed[~is_rare], observed[is_rare].sum())
+    expected = np.append(expected[~is_rare], expected[is_rare].sum())
+    statistic = ((observed - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
+    freedom = len(observed) - 1
+    assert statistic < freedom + 4 * np.sqrt(2 * freedom)
+
+
+def test_rollout_is_the_same_in_every_batch():
+    policy = make_policy(CONDITIONAL)
+    depths = [1, 2, 3, 2, 1, 3]
+
+    together = policy.sample(depths, generators(6))
+    backwards = policy.sample(depths[::-1], generators(6)[::-1])[::-1]
+    alone = [
+        policy.sample([depth], [generator])[0]
+        for depth, generator in zip(depths, generators(6), strict=True)
+    ]
+
+    assert [r.choices for r in backwards] == [r.choices for r in together]
+    assert [r.choices for r in alone] == [r.choices for r in together]
+
+
+def test_rollout_takes_from_torch_no_random_numbers():
+    policy = make_policy(CHAIN)
+    before = torch.get_rng_state()
+
+    policy.sample([2, 2], generators(2))
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class ConstantGenerator:
+    """Draws the same number each time."""
+
+    def __init__(self, drawn):
+        self._drawn = drawn
+
+    def random(self):
+        return self._drawn
+
+
+def test_smallest_draw_is_the_first_choice_and_the_largest_the_last():
+    space = ChainSpace({"shape": 6})
+    largest = ConstantGenerator(np.nextafter(1.0, 0.0))
+    sums = []
+    for seed in range(20):
+        policy = make_policy(space, seed=seed)
+        first, last = policy.sample([1, 1], [ConstantGenerator(0.0), largest])
+        assert (first.choices, last.choices) == ((0,), (5,))
+        sums.append(policy.log_probs([1] * 6, [[i] for i in range(6)]).double().exp().sum().item())
+    assert min(sums) < 1 - 1e-12, "no draw was above the sum of the probabilities"
+
+
+def test_choice_of_probability_0_is_never_drawn():
+    policy = make_policy(ChainSpace({"shape": 3}))
+    with torch.no_grad():
+        policy.get_parameter("softmaxes.of_shape.bias")[[0, 2]] = -1e4
+
+    lowest, highest = (ConstantGenerator(drawn) for drawn in (0.0, np.nextafter(1.0, 0.0)))
+    rollouts = policy.sample([1, 1], [lowest, highest])
+
+    assert [rollout.choices for rollout in rollouts] == [(1,), (1,)]

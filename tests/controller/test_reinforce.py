@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.spaces import ChainSpace, ConditionalSpace, all_lists
+
+from controller.baseline import Baseline
+from controller.policy import Policy, PolicySettings
+from controller.reinforce import Reinforce
+from controller.rollout import Rollout
+
+SETTINGS = PolicySettings(hidden_size=5, embedding_size=4, init_range=1.0)
+
+PAIRS = ChainSpace({"color": 2, "shape": 3})
+LISTS = list(all_lists(PAIRS, depth=1))  # all six
+REWARDS = dict(zip(LISTS, [0.9, 0.1, 0.35, 0.0, 1.0, 0.2], strict=True))
+
+
+def make_reinforce(space=PAIRS, seed=0, num_shards=2):
+    policy = Policy(space, SETTINGS, np.random.default_rng(seed))
+    return Reinforce(policy, num_shards), policy
+
+
+def rollout(choices):
+    """Give a rollout that somebody else has drawn: its log-probabilities are not looked at."""
+    return Rollout(tuple(choices), (np.nan,) * len(choices))
+
+
+def exact_gradient(policy):
+    """Give the gradient of -E[R] by writing out the expectation, in the order of the layout."""
+    probabilities = policy.log_probs([1] * len(LISTS), LISTS).sum(dim=1).exp()  # (6,)
+    expected_reward = (probabilities * torch.tensor([REWARDS[choices] for choices in LISTS])).sum()
+    # The embedding of the last decision is the input of nothing: its gradient is zero.
+    gradients = torch.autograd.grad(
+        -expected_reward, tuple(policy.parameters()), materialize_grads=True
+    )
+    return torch.cat([gradient.flatten() for gradient in gradients]).numpy()
+
+
+def probability(policy, choices, depth=1):
+    return policy.log_probs([depth], [choices]).sum().exp().item()
+
+
+# --- The gradient is that of the expected reward.
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.4, -3.0])
+def test_gradient_averaged_over_all_lists_is_exact_whatever_the_baseline(baseline):
+    reinforce, policy = make_reinforce()
+
+    mean = sum(
+        probability(policy, choices)
+        * reinforce.gradient([1], [rollout(choices)], [REWARDS[choices] - baseline])
+        for choices in LISTS
+    )
+
+    exact = exact_gradient(policy)
+    assert np.abs(exact).max() > 0.01
+    np.testing.assert_allclose(mean, exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.4])
+def test_gradient_of_many_rollouts_agrees_with_the_exact_one(baseline):
+    reinforce, policy = make_reinforce()
+    number = 5000
+
+    rollouts = reinforce.sample(
+        [1] * number, [np.random.default_rng((2, i)) for i in range(number)]
+    )
+    advantages = [REWARDS[r.choices] - baseline for r in rollouts]
+    mean = reinforce.gradient([1] * number, rollouts, advantages)
+
+    singles = {
+        choices: reinforce.gradient([1], [rollout(choices)], [REWARDS[choices] - baseline])
+        for choices in LISTS
+    }
+    samples = np.stack([singles[r.choices] for r in rollouts])  # (number, P)
+    standard_error = samples.std(axis=0, ddof=1) / np.sqrt(number)
+    exact = exact_gradient(policy)
+    # Six lists span five directions; in no direction at all is the error above 5 standard errors,
+    # but for one seed in 7,000.
+    assert np.all(np.abs(mean - exact) <= 5 * standard_error + 1e-6)
+    # The errors are small beside the gradient, or the line above would prove nothing.
+    assert np.linalg.norm(standard_error) < 0.1 * np.linalg.norm(exact)
+
+
+def test_gradient_with_a_baseline_near_the_mean_reward_varies_less():
+    reinforce, policy = make_reinforce()
+    probabilities = {choices: probability(policy, choices) for choices in LISTS}
+    mean_reward = sum(probabilities[choices] * REWARDS[choices] for choices in LISTS)
+
+    def second_moment(baseline):
+        return sum(
+            probabilities[choices]
+            * np.square(
+                reinforce.gradient([1], [rollout(choices)], [REWARDS[choices] - baseline])
+            ).sum()
+            for choices in LISTS
+        )
+
+    assert second_moment(mean_reward) < second_moment(0.0) < second_moment(-1.0)
+
+
+def test_gradient_of_several_rollouts_is_the_mean_of_their_own():
+    space = ConditionalSpace()
+    reinforce, _ = make_reinforce(space)
+    depths = [1, 2, 3, 2, 1]
+    rollouts = reinforce.sample(depths, [np.random.default_rng(i) for i in range(5)])
+    advantages = [0.5, -0.25, 1.0, 0.0, -0.75]
+
+    together = reinforce.gradient(depths, rollouts, advantages)
+    singles = [
+        reinforce.gradient([depth], [one], [advantage])
+        for depth, one, advantage in zip(depths, rollouts, advantages, strict=True)
+    ]
+
+    np.testing.assert_allclose(together, np.mean(singles, axis=0), atol=1e-6)
+
+
+def test_gradient_grows_with_the_advantage():
+    reinforce, _ = make_reinforce()
+
+    once = reinforce.gradient([1], [rollout((1, 2))], [0.25])
+    four_times = reinforce.gradient([1], [rollout((1, 2))], [1.0])
+
+    np.testing.assert_allclose(four_times, 4 * once, atol=1e-6)
+
+
+def test_first_gradient_of_a_search_is_not_zero():
+    reinforce, _ = make_reinforce()
+
+    gradient = reinforce.gradient([1], [rollout((1, 2))], [0.2 - Baseline(0.9).stamp])
+
+    assert np.abs(gradient).max() > 1e-3
+
+
+def test_gradient_of_a_kind_that_no_rollout_met_is_zero():
+    space = ConditionalSpace()
+    reinforce, _ = make_reinforce(space)
+
+    gradient = reinforce.layout.unflatten(
+        reinforce.gradient([1, 1], [rollout((1, 2)), rollout((2,))], [1.0, 0.5])
+    )
+
+    met = {name for name, part in gradient.items() if np.abs(part).sum() > 0}
+    assert {"softmaxes.of_type.weight", "softmaxes.of_size.bias", "first_input"} <= met
+    assert not any("color" in name for name in met)
+
+
+@pytest.mark.parametrize("choices", LISTS, ids=str)
+def test_descent_makes_a_rollout_better_than_the_baseline_more_probable(choices):
+    reinforce, policy = make_reinforce()
+    values, before = reinforce.values, probability(policy, choices)
+    gradient = reinforce.gradient([1], [rollout(choices)], [0.5])
+
+    reinforce.load(values - np.float32(0.05) * gradient)
+
+    assert probability(policy, choices) > before * 1.005
+
+
+@pytest.mark.parametrize("choices", LISTS, ids=str)
+def test_descent_makes_a_rollout_worse_than_the_baseline_less_probable(choices):
+    reinforce, policy = make_reinforce()
+    values, before = reinforce.values, probability(policy, choices)
+    gradient = reinforce.gradient([1], [rollout(choices)], [-0.5])
+
+    reinforce.load(values - np.float32(0.05) * gradient)
+
+    assert probability(policy, choices) < before * 0.995
+
+
+def test_gradient_of_a_rollout_as_good_as_the_baseline_is_zero():
+    reinforce, _ = make_reinforce()
+
+    assert not reinforce.gradient([1], [rollout((1, 2))], [0.0]).any()
+
+
+# --- What is not finite stays in the replica.
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_advantage_that_is_not_finite_is_refused(wrong):
+    reinforce, _ = make_reinforce()
+
+    with pytest.raises(ValueError, match=rf"^advantages=\[0.5, {wrong}\]: must be finite$"):
+        reinforce.gradient([1, 1], [rollout((0, 0)), rollout((1, 1))], [0.5, wrong])
+
+
+def test_gradient_that_is_not_finite_is_refused():
+    reinforce, _ = make_reinforce()
+    reinforce.load(np.full_like(reinforce.values, np.inf))
+
+    with pytest.raises(ValueError, match=r"^the policy gradient is not finite"):
+        reinforce.gradient([1], [rollout((0, 0))], [0.5])
+
+
+# --- Parameters come in and go out.
+
+
+def test_values_are_the_parameters_of_the_policy_in_the_order_of_the_layout():
+    reinforce, policy = make_reinforce(num_shards=3)
+
+    assert reinforce.layout.num_shards == 3
+    assert [name for name, _ in reinforce.layout.shapes] == [
+        n for n, _ in policy.named_parameters()
+    ]
+    expected = np.concatenate([p.detach().numpy().ravel() for p in policy.parameters()])
+    np.testing.assert_array_equal(reinforce.values, expected)
+    assert reinforce.values.dtype == np.float32
+
+
+def test_values_loaded_make_another_policy_the_same():
+    one, policy = make_reinforce(seed=0)
+    other, other_policy = make_reinforce(seed=1)
+
+    other.load(one.values)
+
+    np.testing.assert_array_equal(other.values, one.values)
+    assert probability(other_policy, (1, 2)) == probability(policy, (1, 2))
+    gradients = [r.gradient([1], [rollout((1, 2))], [1.0]) for r in (one, other)]
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_values_given_and_taken_are_copies():
+    reinforce, _ = make_reinforce()
+    before = reinforce.values
+
+    reinforce.values[:] = 7.0
+    np.testing.assert_array_equal(reinforce.values, before)
+
+    loaded = before.copy()
+    reinforce.load(loaded)
+    loaded[:] = 7.0
+    np.testing.assert_array_equal(reinforce.values, before)
+
+
+def test_values_that_may_not_be_written_to_are_loaded():
+    reinforce, _ = make_reinforce()
+    values = np.frombuffer((reinforce.values + 1).tobytes(), np.float32)
+
+    reinforce.load(values)
+
+    np.testing.assert_array_equal(reinforce.values, values)
+
+
+def test_values_of_another_length_are_refused():
+    reinforce, _ = make_reinforce()
+
+    with pytest.raises(ValueError, match=r"^flat.shape="):
+        reinforce.load(reinforce.values[:-1])
+
+
+def test_gradient_changes_no_parameter():
+    reinforce, _ = make_reinforce()
+    before = reinforce.values
+
+    reinforce.gradient([1], [rollout((1, 2))], [1.0])
+
+    np.testing.assert_array_equal(reinforce.values, before)

@@ -1,0 +1,535 @@
+"""A replica with everything real but the children: ledger in a file, shards on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from support.children import FakeChildren, completed, infeasible
+from support.spaces import ChainSpace, ConditionalSpace
+
+from controller import seeds
+from controller.errors import NotOwner
+from controller.ledger import Ledger
+from controller.policy import Policy, PolicySettings
+from controller.random_search import RandomSearch
+from controller.reinforce import Reinforce
+from controller.replica import ControllerReplica
+from controller.rollout import Rollout
+from controller.schedule import ScheduleSettings
+from ps.client import ClientSettings, ShardClient
+from ps.errors import ShardUnavailable
+from ps.server import ServerSettings, ShardServer
+from ps.store import OptimizerSettings
+
+SEARCH_SEED = 5
+NUM_SHARDS = 2
+POLICY = PolicySettings(hidden_size=8, embedding_size=4)
+
+# A call to a shard that is gone fails after this; a busy machine answers for the others in time.
+IMPATIENT = ClientSettings(pull_timeout_s=1.5, push_timeout_s=1.5, max_attempts=1)
+
+
+def make_reinforce(space, seed=SEARCH_SEED):
+    return Reinforce(Policy(space, POLICY, seeds.weights_generator(seed)), NUM_SHARDS)
+
+
+def mean_choice(architecture):
+    """Reward an architecture with the mean of its choices, of which 0 is worst and 3 best."""
+    choices = [choice for layer in architecture.layers for _, choice in layer]
+    return completed(sum(choices) / len(choices) / 3)
+
+
+def infeasible_of_type_0(architecture):
+    is_type_0 = architecture.layers[0][0] == ("type", 0)
+    return infeasible() if is_type_0 else mean_choice(architecture)
+
+
+def mean_choice_after_meeting(barrier):
+    """Reward as mean_choice does, but wait in the first round until every replica is in it."""
+    meetings = iter([barrier])
+
+    def result_of(architecture):
+        for meeting in meetings:
+            meeting.wait(timeout=10)
+        return mean_choice(architecture)
+
+    return result_of
+
+
+class Shards:
+    """The shards of one search, and clients to them."""
+
+    def __init__(self, layout, values, learning_rate):
+        self.layout = layout
+        self._open = contextlib.ExitStack()
+        self.servers = [
+            self._open.enter_context(
+                ShardServer(
+                    layout,
+                    shard,
+                    OptimizerSettings(learning_rate=learning_rate),
+                    ServerSettings(drain_timeout_s=0.1),
+                )
+            )
+            for shard in range(layout.num_shards)
+        ]
+        self.client().initialize(values)
+
+    def client(self, settings=None):
+        addresses = [server.address for server in self.servers]
+        return self._open.enter_context(
+            ShardClient(self.layout, addresses, settings or ClientSettings())
+        )
+
+    @property
+    def versions(self):
+        return [server.describe().version for server in self.servers]
+
+    def close(self):
+        self._open.close()
+
+
+@pytest.fixture
+def serve():
+    """Give a function that serves the first values of a policy; closed afterwards."""
+    with contextlib.ExitStack() as stack:
+
+        def start(reinforce, learning_rate=0.05):
+            shards = Shards(reinforce.layout, reinforce.values, learning_rate)
+            return stack.enter_context(contextlib.closing(shards))
+
+        yield start
+
+
+def run_search(ledger, shards, space, strategy, children, seed=SEARCH_SEED):
+    """Run one replica until the budget is spent."""
+    ControllerReplica(0, seed, space, strategy, ledger, children).run(shards.client())
+
+
+def assert_complete(ledger, shards, num_trials):
+    """Compare ledger and shards after a search with each other and with the budget."""
+    trials, pushes = ledger.trials(), ledger.pushes()
+    assert [trial.trial for trial in trials] == list(range(1, num_trials + 1))
+    assert {trial.state for trial in trials} <= {"completed", "infeasible"}
+    assert Counter(trial for push in pushes for trial in push.trials) == {
+        trial.trial: 1 for trial in trials
+    }
+    for trial in trials:
+        [push] = [push for push in pushes if trial.trial in push.trials]
+        assert (push.replica, push.sequence) == (trial.push_replica, trial.push_sequence)
+    assert [push for push in pushes if push.closed_at is None] == []
+    assert [push for push in pushes if push.gradient is not None] == []
+    assert shards.versions == [len(pushes)] * NUM_SHARDS
+    for replica in {push.replica for push in pushes}:
+        sequences = [push.sequence for push in pushes if push.replica == replica]
+        assert sequences == list(range(1, len(sequences) + 1))
+
+
+# --- A search without faults.
+
+
+@pytest.mark.parametrize(
+    ("num_trials", "num_workers", "num_pushes"),
+    [(12, 4, 3), (10, 4, 3), (3, 8, 1), (5, 1, 5)],
+    ids=["full rounds", "last round short", "one short round", "one child"],
+)
+def test_search_of_n_trials_ends_with_n_recorded_each_in_one_closed_push(
+    create_ledger, serve, num_trials, num_workers, num_pushes
+):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(num_trials), make_reinforce(space)
+    shards, children = serve(reinforce), FakeChildren(mean_choice, num_workers)
+
+    run_search(ledger, shards, space, reinforce, children)
+
+    assert_complete(ledger, shards, num_trials)
+    assert len(ledger.pushes()) == num_pushes
+    assert sorted(child.trial for child in children.trained) == list(range(1, num_trials + 1))
+
+
+def test_search_with_infeasible_children_counts_them(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(12), make_reinforce(space)
+    shards = serve(reinforce)
+    children = FakeChildren(infeasible_of_type_0, 4)
+
+    run_search(ledger, shards, space, reinforce, children)
+
+    assert_complete(ledger, shards, 12)
+    assert 0 < ledger.progress().num_infeasible < 12
+
+
+def test_depth_of_each_network_is_that_of_the_schedule(create_ledger, serve):
+    space = ConditionalSpace()
+    schedule = ScheduleSettings(num_layers=1, increase=2, increase_every=3)
+    ledger, reinforce = create_ledger(10, schedule), make_reinforce(space)
+    children = FakeChildren(mean_choice, 4)
+
+    run_search(ledger, serve(reinforce), space, reinforce, children)
+
+    depths = [1, 1, 1, 3, 3, 3, 5, 5, 5, 7]
+    assert [len(child.architecture.layers) for child in children.trained] == depths
+    assert [trial.depth for trial in ledger.trials()] == depths
+    assert [len(trial.architecture["layers"]) for trial in ledger.trials()] == depths
+
+
+def test_row_of_a_trial_has_all_that_its_child_was_trained_from(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger = create_ledger(12, ScheduleSettings(num_layers=1, increase=1, increase_every=5))
+    reinforce, children = make_reinforce(space), FakeChildren(mean_choice, 4)
+
+    run_search(ledger, serve(reinforce), space, reinforce, children)
+
+    trained = {child.trial: child for child in children.trained}
+    for trial in ledger.trials():
+        choices = [choice for _, choice in trial.decisions]
+        kinds = [space.next_decision(choices[:i], trial.depth).kind for i in range(len(choices))]
+        assert [kind for kind, _ in trial.decisions] == kinds
+        architecture = space.decode(choices, trial.depth)
+        assert trained[trial.trial].architecture == architecture
+        assert trial.architecture == architecture.to_json()
+        assert trial.seed == trained[trial.trial].seed
+        assert trial.seed == seeds.child_seed(SEARCH_SEED, trial.trial)
+        assert len(trial.log_probs) == len(choices)
+        assert trial.reward == mean_choice(architecture).reward
+        # The only replica: each round begins at the version that the one before left.
+        assert trial.versions == [(trial.trial - 1) // 4] * NUM_SHARDS
+    for number, push in enumerate(ledger.pushes()):
+        assert push.base_versions == [number] * NUM_SHARDS
+        assert push.versions == [number + 1] * NUM_SHARDS
+        assert push.staleness == [0] * NUM_SHARDS
+
+
+def test_trials_are_in_the_ledger_as_started_before_their_children_train(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(6), make_reinforce(space)
+    seen = []
+
+    def look(architecture):
+        seen.append([trial.state for trial in ledger.trials()])
+        return completed(0.5)
+
+    run_search(ledger, serve(reinforce), space, reinforce, FakeChildren(look, 3))
+
+    # The last child of a round ends first; each result is recorded before the next is awaited.
+    first = [["started"] * 3, ["started"] * 2 + ["completed"], ["started"] + ["completed"] * 2]
+    assert seen == first + [["completed"] * 3 + states for states in first]
+
+
+class GradientKeepingLedger(Ledger):
+    """Keeps every gradient, which the ledger itself lets go when its push is closed."""
+
+    def __init__(self, url, clock):
+        super().__init__(url, clock)
+        self.gradients = []
+
+    def open_push(self, owner, trials, base_versions, gradient):
+        self.gradients.append(np.frombuffer(gradient, np.float32))
+        return super().open_push(owner, trials, base_versions, gradient)
+
+
+def test_gradient_of_a_round_is_that_of_its_rewards_less_their_stamped_baselines(
+    create_ledger, serve, url, clock
+):
+    space = ConditionalSpace()
+    create_ledger(8)
+    reinforce, fresh = make_reinforce(space), make_reinforce(space)
+    shards = serve(reinforce)
+    values = []
+
+    def look(architecture):
+        values.append(shards.client().pull().values)
+        return mean_choice(architecture)
+
+    with contextlib.closing(GradientKeepingLedger(url, clock)) as ledger:
+        run_search(ledger, shards, space, reinforce, FakeChildren(look, 4))
+        trials, gradients = ledger.trials(), ledger.gradients
+
+    assert len({trial.baseline for trial in trials}) > 4
+    for start, gradient in zip((0, 4), gradients, strict=True):
+        fresh.load(values[start])
+        part = trials[start : start + 4]
+        rollouts = [
+            Rollout(tuple(choice for _, choice in t.decisions), tuple(t.log_probs)) for t in part
+        ]
+        advantages = [trial.reward - trial.baseline for trial in part]
+        expected = fresh.gradient([trial.depth for trial in part], rollouts, advantages)
+        assert np.abs(expected).max() > 1e-4
+        np.testing.assert_allclose(gradient, expected, atol=1e-7)
+
+
+def rows_and_values(create_ledger, serve, file, seed):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(16, file=file), make_reinforce(space, seed)
+    shards = serve(reinforce)
+    run_search(ledger, shards, space, reinforce, FakeChildren(mean_choice, 4), seed)
+    rows = [(t.decisions, t.log_probs, t.seed, t.reward, t.baseline) for t in ledger.trials()]
+    return rows, shards.client().pull().values
+
+
+def test_search_with_the_same_seed_is_the_same_bit_for_bit(create_ledger, serve):
+    rows, values = rows_and_values(create_ledger, serve, "one.sqlite", seed=3)
+    same_rows, same_values = rows_and_values(create_ledger, serve, "same.sqlite", seed=3)
+    other_rows, _ = rows_and_values(create_ledger, serve, "other.sqlite", seed=4)
+
+    assert same_rows == rows
+    np.testing.assert_array_equal(same_values, values)
+    assert all(other != row for other, row in zip(other_rows, rows, strict=True))
+
+
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_trial_is_drawn_from_the_search_seed_and_its_number_however_many_train_at_once(
+    create_ledger, serve, num_workers
+):
+    space, ledger = ConditionalSpace(), create_ledger(12)
+    shards = serve(make_reinforce(space))
+    strategy = RandomSearch(space, shards.layout.num_parameters)
+
+    run_search(ledger, shards, space, strategy, FakeChildren(mean_choice, num_workers))
+
+    for trial in ledger.trials():
+        generator = seeds.rollout_generator(SEARCH_SEED, trial.trial)
+        [expected] = strategy.sample([trial.depth], [generator])
+        assert tuple(choice for _, choice in trial.decisions) == expected.choices
+
+
+# --- Several replicas, and several lives of one.
+
+
+def test_replicas_side_by_side_spend_the_budget_exactly(create_ledger, serve, open_ledger):
+    space, num_trials = ConditionalSpace(), 50
+    ledgers = [create_ledger(num_trials), open_ledger()]
+    shards, barrier = serve(make_reinforce(space)), threading.Barrier(2)
+    replicas = [
+        ControllerReplica(
+            number,
+            SEARCH_SEED,
+            space,
+            make_reinforce(space),
+            ledger,
+            FakeChildren(mean_choice_after_meeting(barrier), 3),
+        )
+        for number, ledger in enumerate(ledgers)
+    ]
+    clients = [shards.client() for _ in replicas]
+
+    with ThreadPoolExecutor(len(replicas)) as threads:
+        list(threads.map(ControllerReplica.run, replicas, clients))
+
+    assert_complete(ledgers[0], shards, num_trials)
+    pushes = ledgers[0].pushes()
+    assert {push.replica for push in pushes} == {0, 1}
+    for shard in range(NUM_SHARDS):
+        assert {push.versions[shard] for push in pushes} == set(range(1, len(pushes) + 1))
+        # Both replicas pulled before either pushed: one of the two was stale.
+        assert max(push.staleness[shard] for push in pushes) >= 1
+        for push in pushes:
+            since = push.versions[shard] - 1 - push.base_versions[shard]
+            assert push.staleness[shard] == since
+
+
+def test_replica_whose_number_was_given_to_another_takes_nothing_more(
+    create_ledger, serve, contents
+):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(6), make_reinforce(space)
+    shards = serve(reinforce)
+    children = FakeChildren(mean_choice, 3)
+    past = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    before = contents()
+
+    with pytest.raises(NotOwner, match=r"^replica 0, incarnation 1: must be the newest, 2"):
+        past.run(shards.client())
+
+    assert contents() == before
+    assert children.trained == []
+    assert shards.versions == [0, 0]
+
+
+def test_new_life_of_a_replica_goes_on_with_the_sequence_and_the_policy(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(6), make_reinforce(space)
+    shards = serve(reinforce)
+    children = DrainingChildren(3)
+    children.replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    children.replica.run(shards.client())
+    assert len(ledger.trials()) == 3
+
+    fresh = make_reinforce(space, seed=99)
+    run_search(ledger, shards, space, fresh, FakeChildren(mean_choice, 3))
+
+    assert_complete(ledger, shards, 6)
+    assert [(push.sequence, push.incarnation) for push in ledger.pushes()] == [(1, 1), (2, 2)]
+    assert [trial.versions for trial in ledger.trials()] == [[0, 0]] * 3 + [[1, 1]] * 3
+
+
+# --- Ends.
+
+
+class DrainingChildren(FakeChildren):
+    """Children that have their replica drained while the first of them trains."""
+
+    def __init__(self, num_workers):
+        super().__init__(self._drain, num_workers)
+        self.replica = None
+
+    def _drain(self, architecture):
+        self.replica.drain()
+        return mean_choice(architecture)
+
+
+def test_replica_drained_finishes_its_round_and_takes_nothing_new(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(100), make_reinforce(space)
+    shards, children = serve(reinforce), DrainingChildren(4)
+    children.replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+
+    children.replica.run(shards.client())
+
+    assert_complete(ledger, shards, 4)
+    assert len(children.trained) == 4
+
+
+def test_replica_drained_before_it_runs_takes_nothing(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(100), make_reinforce(space)
+    shards, children = serve(reinforce), FakeChildren(mean_choice, 4)
+    replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+
+    replica.drain()
+    replica.run(shards.client())
+
+    assert ledger.trials() == []
+    assert children.trained == []
+
+
+def test_replica_that_meets_a_spent_budget_asks_nothing_of_the_shards(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(4), make_reinforce(space)
+    shards = serve(reinforce)
+    run_search(ledger, shards, space, reinforce, FakeChildren(mean_choice, 4))
+    for server in shards.servers:
+        server.close()
+
+    late = ControllerReplica(1, SEARCH_SEED, space, reinforce, ledger, FakeChildren(mean_choice, 4))
+    late.run(shards.client(IMPATIENT))
+
+    assert_complete(ledger, shards, 4)
+
+
+@pytest.fixture
+def interrupted(create_ledger, serve):
+    """A search whose second shard was closed while the children of the first round trained."""
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(100), make_reinforce(space)
+    shards = serve(reinforce)
+
+    def close_a_shard(architecture):
+        shards.servers[1].close()
+        return mean_choice(architecture)
+
+    children = FakeChildren(close_a_shard, 3)
+    replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    gone = r"^shard 1 of 2 at .*: no answer to Push within 1.5 s, 1 attempts"
+    with pytest.raises(ShardUnavailable, match=gone):
+        replica.run(shards.client(IMPATIENT))
+    return ledger, shards
+
+
+def test_push_to_a_shard_that_is_gone_stays_open_with_its_gradient(interrupted):
+    ledger, shards = interrupted
+
+    [push] = ledger.pushes()
+    assert (push.sequence, push.trials, push.base_versions) == (1, (1, 2, 3), [0, 0])
+    assert (push.closed_at, push.versions, push.staleness) == (None, None, None)
+    gradient = np.frombuffer(push.gradient, np.float32)
+    assert gradient.shape == (shards.layout.num_parameters,)
+    assert np.abs(gradient).max() > 0
+    assert [(t.state, t.push_sequence) for t in ledger.trials()] == [("completed", 1)] * 3
+    assert shards.servers[0].describe().version == 1
+
+
+def test_push_left_open_can_be_finished_from_its_row_alone(interrupted):
+    ledger, shards = interrupted
+    [push] = ledger.pushes()
+    first_values = make_reinforce(ConditionalSpace()).values
+
+    with contextlib.ExitStack() as stack:
+        restored = stack.enter_context(
+            ShardServer(shards.layout, 1, OptimizerSettings(), ServerSettings(drain_timeout_s=0.1))
+        )
+        addresses = [shards.servers[0].address, restored.address]
+        client = stack.enter_context(ShardClient(shards.layout, addresses, ClientSettings()))
+        client.initialize(first_values)
+        owner = ledger.enlist(push.replica)
+        answers = client.push(
+            owner.replica,
+            owner.incarnation,
+            push.sequence,
+            push.base_versions,
+            np.frombuffer(push.gradient, np.float32),
+        )
+        ledger.close_push(owner, push.sequence, [a.version for a in answers], [0, 0])
+        assert [server.describe().version for server in (shards.servers[0], restored)] == [1, 1]
+
+    assert [answer.is_repeated for answer in answers] == [True, False]
+    assert ledger.pushes()[0].versions == [1, 1]
+
+
+def test_round_that_cannot_pull_starts_no_child(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(100), make_reinforce(space)
+    shards, children = serve(reinforce), FakeChildren(mean_choice, 3)
+    replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    shards.servers[1].close()
+
+    gone = r"^shard 1 of 2 at .*: no answer to Pull within 1.5 s, 1 attempts"
+    with pytest.raises(ShardUnavailable, match=gone):
+        replica.run(shards.client(IMPATIENT))
+
+    assert [trial.state for trial in ledger.trials()] == ["reserved"] * 3
+    assert (children.trained, ledger.pushes()) == ([], [])
+
+
+# --- What is learned.
+
+
+def quarters(ledger):
+    """Give the mean reward of the first and of the last quarter of a search's trials."""
+    rewards = np.array([trial.reward for trial in ledger.trials()])
+    length = len(rewards) // 4
+    return rewards[:length].mean(), rewards[-length:].mean()
+
+
+def test_search_that_learns_has_better_rewards_at_its_end(create_ledger, serve):
+    space = ChainSpace({"color": 4, "shape": 4, "size": 4, "weight": 4})
+    ledger, reinforce = create_ledger(240), make_reinforce(space)
+    shards, before = serve(reinforce, learning_rate=0.05), reinforce.values
+
+    run_search(ledger, shards, space, reinforce, FakeChildren(mean_choice, 6))
+
+    first, last = quarters(ledger)
+    # Uniform choices have the mean 1/2.
+    assert first < 0.7
+    assert last > 0.85
+    assert np.abs(shards.client().pull().values - before).max() > 0.05
+
+
+def test_search_at_random_learns_nothing(create_ledger, serve):
+    space = ChainSpace({"color": 4, "shape": 4, "size": 4, "weight": 4})
+    ledger, reinforce = create_ledger(240), make_reinforce(space)
+    shards, before = serve(reinforce, learning_rate=0.05), reinforce.values
+    strategy = RandomSearch(space, len(before))
+
+    run_search(ledger, shards, space, strategy, FakeChildren(mean_choice, 6))
+
+    # The mean of 60 uniform trials has the standard deviation 0.024.
+    assert quarters(ledger) == pytest.approx((0.5, 0.5), abs=0.1)
+    assert_complete(ledger, shards, 240)
+    np.testing.assert_array_equal(shards.client().pull().values, before)

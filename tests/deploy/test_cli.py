@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+
+from deploy.cli import main
+from deploy.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "--set", "num_trials=0"],
+        ["search", "--set", "num_trials"],
+        ["search", "nowhere.yaml"],
+        ["search", "--no-such-option"],
+        ["trials", "nowhere"],
+        ["trials", ".", "--top", "0"],
+        ["trials", "."],
+        ["shards", "."],
+        ["shards", "not-an-address"],
+        ["shards"],
+        ["no-such-verb"],
+    ],
+)
+def test_mistake_of_the_user_is_one_message_and_code_2(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert "Error: " in printed.err
+    assert "Traceback" not in printed.err + printed.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shard_that_nobody_answers_for_is_code_1(capsys):
+    assert main(["shards", "127.0.0.1:1"]) == 1
+    assert "UNREACHABLE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["search", "trials", "shards"])
+def test_help_says_what_a_verb_does(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert f"Usage: nasrl {verb}" in capsys.readouterr().out
+
+
+def test_run_without_a_ledger_is_said_to_have_none(tmp_path, capsys):
+    (tmp_path / "settings.yaml").write_text(load_settings().to_yaml())
+    assert main(["trials", str(tmp_path)]) == 2
+    assert "has no ledger" in capsys.readouterr().err
+
+
+def test_module_runs_from_any_folder(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "nasrl", "--version"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "0.1.0" in ended.stdout
+
+
+@pytest.mark.parametrize("room", ["workers", "child", "ps"])
+def test_folder_that_hides_a_room_is_named_without_a_traceback(tmp_path, room):
+    (tmp_path / room).mkdir()
+    (tmp_path / room / "__init__.py").touch()
+    ended = subprocess.run(
+        [sys.executable, "-m", "nasrl", "search"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert room in ended.stderr
+    assert f"in {tmp_path}? Start nasrl from another folder" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_example_is_printed_as_it_can_be_run(tmp_path, capsys):
+    assert main(["search", "--example"]) == 0
+    path = tmp_path / "mine.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert load_settings(path) == load_settings()

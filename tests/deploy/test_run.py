@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from controller.ledger import Ledger
+from controller.records import SearchRecord
+from deploy.run import Run, RunError
+from deploy.settings import load_settings
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "runs" / "one", load_settings())
+
+
+def begin(run):
+    record = SearchRecord(3, 0.9, run.settings.schedule, {}, {})
+    Ledger.create(run.ledger_url, record).close()
+
+
+def test_run_opens_by_path_and_by_string(run):
+    assert Run(str(run.path)).settings == Run(run.path).settings == load_settings()
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"is not a run directory: it has no settings\.yaml"):
+        Run(tmp_path)
+
+
+def test_path_that_exists_is_refused(run):
+    with pytest.raises(RunError, match=r"one exists already; give another with --run-dir"):
+        Run.create(run.path, load_settings())
+
+
+def test_path_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be made"):
+        Run.create(tmp_path / "file" / "run", load_settings())
+
+
+def test_ledger_that_has_not_begun_is_said_to_be_missing(run):
+    with pytest.raises(RunError, match="has not begun yet"):
+        run.ledger()
+
+
+def test_ledger_file_without_tables_has_not_begun(run):
+    Path(run.path / "ledger.sqlite").touch()
+    with pytest.raises(RunError, match="has not begun yet"):
+        run.ledger()
+
+
+def test_ledger_that_has_begun_is_read(run):
+    begin(run)
+    ledger = run.ledger()
+    assert ledger.progress().num_trials == 3
+    ledger.close()
+
+
+def test_run_is_discarded_only_before_its_ledger_begins(run):
+    other = Run.create(run.path.parent / "two", load_settings())
+    begin(run)
+    assert other.discard_if_empty()
+    assert not other.path.exists()
+    assert not run.discard_if_empty()
+    assert run.path.exists()
+
+
+def test_endpoints_are_known_inside_the_block_alone(run):
+    with pytest.raises(RunError, match=r"no endpoints\.json"):
+        run.endpoints()
+    with run.endpoints_of(["127.0.0.1:1", "127.0.0.1:2"]):
+        assert run.endpoints() == ("127.0.0.1:1", "127.0.0.1:2")
+        written = json.loads((run.path / "endpoints.json").read_text())
+        assert written == {"shards": ["127.0.0.1:1", "127.0.0.1:2"]}
+    with pytest.raises(RunError, match="has ended"):
+        run.endpoints()
+
+
+def test_path_with_strange_characters_holds_a_ledger(tmp_path):
+    run = Run.create(tmp_path / "a run?[x]%20#1", load_settings())
+    begin(run)
+    run.ledger().close()
+    assert (run.path / "ledger.sqlite").is_file()

@@ -1,0 +1,150 @@
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from deploy.settings import SearchSettings, SettingsError, load_settings
+
+DIGITS = Path(__file__).resolve().parents[2] / "deploy" / "searches" / "digits.yaml"
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
+    found = set()
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        is_section = isinstance(nested, type) and issubclass(nested, BaseModel)
+        found |= keys(nested, f"{prefix}{name}.") if is_section else {prefix + name}
+    return found
+
+
+def flatten(data: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in data.items():
+        flat |= (
+            flatten(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {prefix + name: value}
+        )
+    return flat
+
+
+def test_example_names_every_setting_there_is():
+    assert set(flatten(yaml.safe_load(DIGITS.read_text()))) == keys(SearchSettings)
+
+
+def test_example_comments_every_section_and_every_top_level_key():
+    lines = DIGITS.read_text().splitlines()
+    for before, line in pairwise(lines):
+        if re.match(r"[a-z_]+:", line) and line != "data:":
+            assert before.startswith("#"), f"no comment above {line!r}"
+
+
+def test_settings_survive_the_run_directory(tmp_path):
+    settings = load_settings(overrides=["seed=7", "space.num_filters=[3, 5]"])
+    path = tmp_path / "settings.yaml"
+    path.write_text(settings.to_yaml())
+    assert load_settings(path) == settings
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("num_trials=3", 3),
+        ("policy.hidden_size=64", 64),
+        ("optimizer.learning_rate=1e-3", 0.001),
+        ("space.filter_heights=[3]", (3,)),
+        ("training.nesterov=false", False),
+    ],
+)
+def test_override_reaches_its_setting(override, value):
+    settings = load_settings(overrides=[override])
+    found = settings
+    for part in override.partition("=")[0].split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("num_trials=0", "num_trials=0: must be greater than or equal to 1"),
+        ("num_trials=many", "num_trials='many': must be a valid integer"),
+        ("num_trial=5", "unknown setting 'num_trial'; did you mean 'num_trials'? known: seed,"),
+        ("policy.hiden_size=5", "'policy.hiden_size'; did you mean 'hidden_size'? known: hidden_"),
+        ("policy=5", "policy=5: must hold settings: hidden_size, num_layers"),
+        ("strategy=annealing", "strategy='annealing': must be 'reinforce' or 'random'"),
+        ("space.num_filters=[8, 8]", "num_filters=[8, 8]: every choice must stand there once"),
+        ("space.num_filters=[]", "space.num_filters=[]"),
+        ("space.num_filters=[0]", "space.num_filters.0=0: must be greater than or equal to 1"),
+        ("training.momentum=0", "nesterov=true and momentum=0"),
+        ("num_trials=true", "num_trials=True: must be a valid integer"),
+        ("num_trials='12'", "num_trials='12': must be a valid integer"),
+        ("optimizer.learning_rate=.inf", "optimizer.learning_rate=inf: must be a finite number"),
+        ("policy.init_range=.inf", "policy.init_range=inf: must be a finite number"),
+        ("policy.hidden_size=99999999", "policy.hidden_size=99999999: must be less than or equal"),
+        ("children.num_gpus=1.5", "children.num_gpus=1.5: must be a fraction of one GPU, or"),
+        ("data.num_test=1600", "num_validation=297 and num_test=1600: must leave"),
+        ("num_shards=99999999", "num_shards=99999999: must be between 1 and the number of param"),
+        ("baseline_decay=1", "baseline_decay=1: must be less than 1"),
+        ("data.name=cifar", "data.name='cifar': must be 'digits'"),
+        ("seed", "--set seed: must be key=value"),
+        ("seed=[", "--set seed=[: the value is not YAML"),
+        ("seed.x=1", "--set seed.x=1: 'seed' is a value and has no keys"),
+    ],
+)
+def test_mistake_is_named_with_key_value_and_what_must_hold(override, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        load_settings(overrides=[override])
+
+
+def test_all_mistakes_of_a_file_are_in_one_message(tmp_path):
+    path = tmp_path / "three.yaml"
+    path.write_text("data: {name: digits}\nnum_trials: -5\nseeds: 1\ntraining: {momentum: 2}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    message = str(caught.value)
+    assert message.startswith(f"3 mistakes in the settings ({path}):")
+    assert all(name in message for name in ("num_trials=-5", "'seeds'", "training.momentum=2"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- 1\n", "must be a mapping"), ("a: [", "is not YAML"), ("seed: 1\n", "data: must be given")],
+)
+def test_file_that_is_no_settings_is_refused(tmp_path, text, message):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        load_settings(path)
+
+
+def test_file_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml does not exist"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_setting_that_is_left_out_is_the_papers(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("data: {name: digits}\n")
+    settings = load_settings(path)
+    # Zoph & Le 2017, s3.2 and s4.1
+    assert (settings.num_trials, settings.num_replicas, settings.num_shards) == (12_800, 100, 20)
+    assert settings.children.per_replica == 8
+    assert (settings.policy.hidden_size, settings.policy.num_layers) == (35, 2)
+    assert settings.policy.init_range == 0.08
+    assert settings.optimizer.learning_rate == 0.0006
+    assert settings.space.filter_heights == settings.space.filter_widths == (1, 3, 5, 7)
+    assert settings.space.num_filters == (24, 36, 48, 64)
+    assert settings.training.num_epochs == 50
+    assert (settings.training.learning_rate, settings.training.momentum) == (0.1, 0.9)
+    assert settings.training.weight_decay == 1e-4
+
+
+def test_first_weights_are_a_function_of_the_seed_alone():
+    one, same, other = (
+        load_settings(overrides=[f"seed={seed}"]).initial_strategy().values for seed in (1, 1, 2)
+    )
+    assert one.tobytes() == same.tobytes() != other.tobytes()

@@ -1,0 +1,101 @@
+"""Errors travel from a shard to its client, with their text."""
+
+import grpc
+import pytest
+from support.faults import AbortAll
+
+from ps.errors import ERRORS, STATUS, ShardError, ShardUnavailable
+from ps.layout import Layout
+from ps.store import Store
+
+LAYOUT = Layout((("weight", (4,)),), num_shards=1)
+UNKNOWN = [code for code in grpc.StatusCode if code not in {*ERRORS, grpc.StatusCode.OK}]
+TEXT = "values=3 %s {x}: must be ½; pull again"
+
+
+def test_every_shard_error_has_its_own_status():
+    assert set(STATUS) == set(ShardError.__subclasses__())
+    assert len(set(STATUS.values())) == len(STATUS)
+    assert grpc.StatusCode.OK not in STATUS.values()
+
+
+def test_shard_errors_are_the_leaves_that_the_tree_draws():
+    assert not [leaf for error in ShardError.__subclasses__() for leaf in error.__subclasses__()]
+    drawn = ShardError.__doc__.splitlines()
+    assert [line.split()[0] for line in drawn if line.startswith("      ")] == [
+        error.__name__ for error in STATUS
+    ]
+
+
+def test_every_status_leads_back_to_its_error():
+    assert {error: ERRORS[code] for error, code in STATUS.items()} == {
+        error: error for error in STATUS
+    }
+
+
+def test_status_codes_with_two_meanings_are_not_in_the_table():
+    # gRPC itself answers with these: an oversize message, a bug in a handler, an unknown method.
+    assert not ERRORS.keys() & {
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+
+
+@pytest.mark.parametrize("kind", STATUS)
+def test_error_of_a_store_arrives_at_the_client_with_its_text(serve, connect, monkeypatch, kind):
+    def refuse(store):
+        raise kind(TEXT)
+
+    monkeypatch.setattr(Store, "pull", refuse)
+    (server,) = serve(LAYOUT)
+    client = connect(LAYOUT, [server], max_attempts=1)
+
+    with pytest.raises(ShardError) as raised:
+        client.pull()
+
+    assert type(raised.value) is kind
+    assert TEXT in str(raised.value)
+    assert f"shard 0 of 1 at {server.address}: " in str(raised.value)
+    assert raised.value.__cause__.code() == STATUS[kind]
+    assert raised.value.__cause__.details() == TEXT
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_status_code_in_the_table_becomes_its_error(serve, connect, code):
+    (server,) = serve(LAYOUT, interceptors=[AbortAll(code, TEXT)])
+
+    with pytest.raises(ERRORS[code]) as raised:
+        connect(LAYOUT, [server], max_attempts=1).pull()
+
+    assert TEXT in str(raised.value)
+
+
+def test_deadline_that_passed_means_unavailable():
+    assert ERRORS[grpc.StatusCode.DEADLINE_EXCEEDED] is ShardUnavailable
+
+
+@pytest.mark.parametrize("code", UNKNOWN, ids=str)
+def test_status_code_that_is_not_in_the_table_is_raised_untouched_and_at_once(serve, connect, code):
+    refusal = AbortAll(code, TEXT)
+    (server,) = serve(LAYOUT, interceptors=[refusal])
+
+    with pytest.raises(grpc.RpcError) as raised:
+        connect(LAYOUT, [server], max_attempts=3).pull()
+
+    assert (raised.value.code(), raised.value.details()) == (code, TEXT)
+    assert refusal.num_calls == 1
+
+
+def test_bug_in_a_store_arrives_as_an_unknown_error(serve, connect, monkeypatch):
+    def break_down(store):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Store, "pull", break_down)
+    (server,) = serve(LAYOUT)
+
+    with pytest.raises(grpc.RpcError, match="a bug") as raised:
+        connect(LAYOUT, [server]).pull()
+
+    assert raised.value.code() == grpc.StatusCode.UNKNOWN

@@ -1,0 +1,120 @@
+"""What a person who looks at an address is told."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health, health_pb2_grpc
+
+from ps.layout import Layout
+from ps.status import ShardStatus, read_status
+
+LAYOUT = Layout((("weight", (4,)),), num_shards=1)
+
+
+class RecordDeadlines(grpc.ServerInterceptor):
+    """Record how much time each call gave its server, in seconds."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    def intercept_service(self, continuation, handler_call_details):
+        handler = continuation(handler_call_details)
+        method = handler_call_details.method.rpartition("/")[2]
+
+        def call(request, context):
+            self.seconds[method] = context.time_remaining()
+            return handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            call, handler.request_deserializer, handler.response_serializer
+        )
+
+
+@pytest.fixture
+def server(serve):
+    (server,) = serve(LAYOUT)
+    return server
+
+
+@pytest.fixture
+def other_server():
+    """A gRPC server that is no shard, listening and not yet started, and its address."""
+    with ThreadPoolExecutor(1) as threads:
+        other = grpc.server(threads)
+        port = other.add_insecure_port("127.0.0.1:0")
+        yield other, f"127.0.0.1:{port}"
+        other.stop(None).wait()
+
+
+def test_status_of_a_shard_with_values_is_serving(server, connect):
+    connect(LAYOUT, [server]).initialize(np.zeros(4, np.float32))
+
+    status = read_status(server.address)
+
+    assert status == ShardStatus(server.address, "SERVING", server.describe())
+    assert status.description.is_initialized
+
+
+def test_status_of_a_shard_without_values_is_not_serving(server):
+    status = read_status(server.address)
+
+    assert status == ShardStatus(server.address, "NOT_SERVING", server.describe())
+    assert not status.description.is_initialized
+
+
+def test_status_of_a_shard_that_has_ended_is_unreachable(server):
+    server.close()
+
+    status = read_status(server.address)
+
+    assert (status.health, status.description) == ("UNREACHABLE", None)
+    assert status.reason.startswith("UNAVAILABLE: ")
+
+
+def test_status_where_nobody_listens_is_unreachable(refusing_address):
+    status = read_status(refusing_address)
+
+    assert (status.address, status.health) == (refusing_address, "UNREACHABLE")
+    assert status.description is None
+    assert status.reason.startswith("UNAVAILABLE: ")
+
+
+def test_status_where_nobody_answers_is_unreachable_after_the_timeout(frozen_address):
+    status = read_status(frozen_address, timeout_s=0.2)
+
+    assert (status.health, status.description) == ("UNREACHABLE", None)
+    assert status.reason.startswith("DEADLINE_EXCEEDED: ")
+
+
+@pytest.mark.parametrize("timeout_s", [100, 200])
+def test_status_is_asked_for_with_the_timeout_given(serve, timeout_s):
+    deadlines = RecordDeadlines()
+    (server,) = serve(LAYOUT, interceptors=[deadlines])
+
+    read_status(server.address, timeout_s)
+
+    around = pytest.approx(timeout_s, abs=40)  # on the wire a timeout has two or three digits
+    assert deadlines.seconds == {"Check": around, "Describe": around}
+
+
+def test_status_of_a_server_without_health_is_unreachable(other_server):
+    other, address = other_server
+    other.start()
+
+    status = read_status(address)
+
+    assert (status.health, status.description) == ("UNREACHABLE", None)
+    assert status.reason.startswith("UNIMPLEMENTED: ")
+
+
+def test_status_of_a_healthy_server_that_is_no_shard_is_unreachable(other_server):
+    other, address = other_server
+    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), other)
+    other.start()
+
+    status = read_status(address)
+
+    assert (status.health, status.description) == ("UNREACHABLE", None)
+    assert status.reason.startswith("NOT_FOUND: ")

@@ -1,0 +1,91 @@
+"""A controller replica as a Ray actor."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
+from child.training import TrainingSettings
+from controller import seeds
+from controller.policy import Policy, PolicySettings
+from controller.random_search import RandomSearch
+from controller.reinforce import Reinforce
+from controller.replica import ControllerReplica
+from controller.strategy import Strategy
+from ps.client import ClientSettings, ShardClient
+from ps.layout import Layout
+from workers.child import ChildrenSettings, spawn_child_worker
+from workers.ledger import RemoteLedger
+from workers.pool import ChildPool
+from workers.process import ProcessSetup
+
+
+@dataclass(frozen=True)
+class ReplicaPlan:
+    """What all replicas of a search have in common."""
+
+    seed: int
+    strategy: Literal["reinforce", "random"]
+    space: ConvolutionalSettings
+    policy: PolicySettings
+    layout: Layout
+    client: ClientSettings
+    training: TrainingSettings
+    children: ChildrenSettings
+
+
+class ReplicaProcess:
+    """Holds one controller replica and owns its child workers: they die with it."""
+
+    def __init__(
+        self, setup: ProcessSetup, replica: int, plan: ReplicaPlan, ledger: Any, data: list[Any]
+    ) -> None:
+        """Make the replica and its child workers.
+
+        Args:
+            ledger: handle of the LedgerProcess actor.
+            data: one reference to the TrainingData, in a list so that Ray passes it on as it is.
+        """
+        setup.enter(f"replica-{replica}")
+        torch.set_num_threads(1)
+        self._plan = plan
+        space = ConvolutionalSpace(plan.space)
+        worker_numbers = itertools.count()
+        self._replica = ControllerReplica(
+            replica,
+            plan.seed,
+            space,
+            _strategy(plan, space),
+            RemoteLedger(ledger),
+            ChildPool(
+                lambda: spawn_child_worker(
+                    setup,
+                    f"child-{replica}-{next(worker_numbers)}",
+                    plan.training,
+                    data[0],
+                    plan.children,
+                ),
+                plan.children.per_replica,
+                plan.children.max_deaths,
+            ),
+        )
+
+    def run(self, addresses: tuple[str, ...]) -> None:
+        """Run with the shards at these addresses until the budget is spent or drained."""
+        with ShardClient(self._plan.layout, addresses, self._plan.client) as shards:
+            self._replica.run(shards)
+
+    def drain(self) -> None:
+        """Let `run` return after its round."""
+        self._replica.drain()
+
+
+def _strategy(plan: ReplicaPlan, space: ConvolutionalSpace) -> Strategy:
+    if plan.strategy == "random":
+        return RandomSearch(space, plan.layout.num_parameters)
+    policy = Policy(space, plan.policy, seeds.weights_generator(plan.seed))
+    return Reinforce(policy, plan.layout.num_shards)
