@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -22,6 +19,7 @@ from controller.ledger import Ledger
 from controller.records import Progress, PushRecord, SearchRecord
 from controller.replica import Child
 from controller.trial import Trial
+from deploy.cluster import ClusterError, cluster
 from deploy.run import Run
 from deploy.settings import SearchSettings
 from ps.client import ShardClient
@@ -97,89 +95,34 @@ def run_search(
     data = settings.data.load()
     strategy = settings.initial_strategy()
     setup = ProcessSetup(run.log_dir)
-    with _named_failures(), _ray(run, watcher):
-        _check_resources(settings)
-        with _ledger(run, settings, setup) as ledger_actor:
-            ledger = RemoteLedger(ledger_actor)
-            watcher.say(
-                f"starting {settings.num_shards} shards, {settings.num_replicas} controller "
-                f"replicas, {settings.num_replicas * settings.children.per_replica} child workers"
-            )
-            with (
-                _shards(settings, setup, strategy.layout) as shards,
-                _replicas(settings, setup, strategy.layout, ledger_actor, data) as replicas,
-            ):
-                addresses = [
-                    _await(shard.address.remote(), f"shard {index}", is_stopping)
-                    for index, shard in enumerate(shards)
-                ]
-                with ShardClient(strategy.layout, addresses, settings.client) as client:
-                    client.initialize(strategy.values)
-                watcher.say(f"the shards are serving at {', '.join(addresses)}")
-                with run.endpoints_of(addresses):
-                    is_stopped = _wait(replicas, shards, addresses, ledger, watcher, is_stopping)
-            ledger.end("stopped" if is_stopped else "finished")
-            test = (
-                None
-                if is_stopped
-                else _test_best(settings, setup, ledger, data, watcher, is_stopping)
-            )
-            return SearchResult(ledger.progress(), ledger.trials(), ledger.pushes(), test)
-
-
-@contextmanager
-def _ray(run: Run, watcher: Watcher) -> Iterator[None]:
-    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names, and leave it."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = os.environ.get("RAY_ADDRESS", "local")
-    watcher.say("starting Ray" if address == "local" else f"joining the Ray cluster at {address}")
-    # Ray puts the folder it is started from first on its workers' path, where a folder `workers`
-    # of the user's would hide ours. The run directory has no such folder.
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with chdir(run.path):
-            ray.init(
-                address=address,
-                include_dashboard=False if address == "local" else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except (ValueError, ConnectionError, RuntimeError, OSError) as error:
-        raise SearchError(f"no Ray at RAY_ADDRESS={address}: {summary_of(error)}") from error
-    if threading.current_thread() is threading.main_thread():
-        # Ray has put its own in their place, which end the process.
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_resources(settings: SearchSettings) -> None:
-    """Refuse to wait for ever for what this machine does not have."""
-    if len(ray.nodes()) > 1:
-        raise SearchError(
-            f"the Ray cluster has {len(ray.nodes())} nodes: shards listen on loopback only, so "
-            "that a search runs on one node"
-        )
-    free = ray.available_resources()
-    num_children = settings.num_replicas * settings.children.per_replica
-    for resource, key, each in (
-        ("CPU", "children.num_cpus", settings.children.num_cpus),
-        ("GPU", "children.num_gpus", settings.children.num_gpus),
+    with (
+        _named_failures(),
+        cluster(settings, run.path, watcher.say),
+        _ledger(run, settings, setup) as ledger_actor,
     ):
-        # A child's fraction of a GPU is of one GPU: of three times 0.6, two do not share one.
-        usable = free.get(resource, 0)
-        if resource == "GPU" and 0 < each < 1:
-            usable = int(usable) * int(1 / each) * each
-        if num_children * each > usable + 1e-6:
-            raise SearchError(
-                f"{key}={each:g}: {num_children} children at once (num_replicas="
-                f"{settings.num_replicas} x children.per_replica={settings.children.per_replica}) "
-                f"need {num_children * each:g} {resource}s, and {usable:g} are free for them; "
-                "lower one of the three"
-            )
+        ledger = RemoteLedger(ledger_actor)
+        watcher.say(
+            f"starting {settings.num_shards} shards, {settings.num_replicas} controller "
+            f"replicas, {settings.num_replicas * settings.children.per_replica} child workers"
+        )
+        with (
+            _shards(settings, setup, strategy.layout) as shards,
+            _replicas(settings, setup, strategy.layout, ledger_actor, data) as replicas,
+        ):
+            addresses = [
+                _await(shard.address.remote(), f"shard {index}", is_stopping)
+                for index, shard in enumerate(shards)
+            ]
+            with ShardClient(strategy.layout, addresses, settings.client) as client:
+                client.initialize(strategy.values)
+            watcher.say(f"the shards are serving at {', '.join(addresses)}")
+            with run.endpoints_of(addresses):
+                is_stopped = _wait(replicas, shards, addresses, ledger, watcher, is_stopping)
+        ledger.end("stopped" if is_stopped else "finished")
+        test = None
+        if not is_stopped:
+            test = _test_best(settings, setup, ledger, data, watcher, is_stopping)
+        return SearchResult(ledger.progress(), ledger.trials(), ledger.pushes(), test)
 
 
 @contextmanager
@@ -344,10 +287,10 @@ def _answer(reference: Any, who: str) -> Any:
 
 @contextmanager
 def _named_failures() -> Iterator[None]:
-    """Turn a failure of Ray, of the shards or of the ledger into a SearchError."""
+    """Turn a failure of the cluster, of the shards or of the ledger into a SearchError."""
     try:
         yield
     except ray.exceptions.RayError as error:
         raise SearchError(f"a process of the search died; {summary_of(error)}") from error
-    except (ShardError, LedgerError) as error:
+    except (ClusterError, ShardError, LedgerError) as error:
         raise SearchError(str(error)) from error

@@ -22,10 +22,10 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
     """
     progress = result.progress
     minutes, seconds = divmod(round((progress.ended_at or 0) - progress.started_at), 60)
+    infeasible = f" ({progress.num_infeasible} infeasible)" if progress.num_infeasible else ""
     lines = [
-        f"Search {progress.state}: {progress.num_recorded} of {progress.num_trials} trials "
-        f"in {minutes} min {seconds} s."
-        + (f" {progress.num_infeasible} were infeasible." if progress.num_infeasible else "")
+        f"Search {progress.state}: {progress.num_recorded} of {progress.num_trials} trials"
+        f"{infeasible} in {minutes} min {seconds} s."
     ]
     best = progress.best
     if best is not None and best.architecture is not None and best.accuracy is not None:

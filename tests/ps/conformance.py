@@ -85,6 +85,9 @@ IMPOSSIBLE_PUSHES = [
         {"base_version": 3}, "base_version=3: must be between 0 and .*version, 2", id="future"
     ),
     pytest.param({"incarnation": 0}, "incarnation=0: must be >= 1", id="no incarnation"),
+    pytest.param(
+        {"gradient": with_value(2, -1e20)}, "largest element .* 1e.20: must be at most", id="huge"
+    ),
 ]
 
 

@@ -32,6 +32,21 @@ class RecordDeadlines(grpc.ServerInterceptor):
         )
 
 
+class RefuseDescribe(grpc.ServerInterceptor):
+    """Answer Describe with RESOURCE_EXHAUSTED, and let all else pass."""
+
+    def __init__(self):
+        self.fired = False
+
+    def intercept_service(self, continuation, handler_call_details):
+        if not handler_call_details.method.endswith("/Describe"):
+            return continuation(handler_call_details)
+        self.fired = True
+        return grpc.unary_unary_rpc_method_handler(
+            lambda _, context: context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy (injected)")
+        )
+
+
 @pytest.fixture
 def server(serve):
     (server,) = serve(LAYOUT)
@@ -86,6 +101,17 @@ def test_status_where_nobody_answers_is_unreachable_after_the_timeout(frozen_add
 
     assert (status.health, status.description) == ("UNREACHABLE", None)
     assert status.reason.startswith("DEADLINE_EXCEEDED: ")
+
+
+def test_status_of_a_shard_too_busy_to_describe_itself_keeps_its_health(serve):
+    refusal = RefuseDescribe()
+    (server,) = serve(LAYOUT, interceptors=[refusal])
+
+    status = read_status(server.address)
+
+    assert refusal.fired
+    assert (status.health, status.description) == ("NOT_SERVING", None)
+    assert status.reason == "RESOURCE_EXHAUSTED: busy (injected)"
 
 
 @pytest.mark.parametrize("timeout_s", [100, 200])

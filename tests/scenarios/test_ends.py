@@ -99,8 +99,13 @@ def test_first_signal_finishes_the_trials_in_training(start, number):
 def test_second_signal_ends_at_once_and_keeps_what_was_recorded(start):
     # Children that would train for hours.
     search = start(**{"num_trials": 100_000, "training.num_epochs": 1_000_000})
-    wait_until(lambda: (search.path / "logs" / "child-1-1.log").exists(), "children", START_S)
     wait_until(lambda: (search.path / "endpoints.json").exists(), "shards", START_S)
+    children = [search.path / "logs" / f"child-{name}.log" for name in ("0-0", "0-1", "1-0", "1-1")]
+    wait_until(
+        lambda: all(log.exists() and "process" in log.read_text() for log in children),
+        "children",
+        START_S,
+    )
     pids = search.pids()
     search.send(signal.SIGINT)
     wait_until(lambda: "stopping" in search_log(search), "the drain", 30)

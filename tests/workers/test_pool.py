@@ -30,11 +30,7 @@ class Worker:
         return TrialResult("completed", 0.5, (0.5,), 0.5, child.seed, 0.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def children(number):
@@ -89,6 +85,13 @@ def test_worker_whose_child_raises_ends_the_round_with_its_error(tmp_path):
     used = ChildPool(lambda: spawn(Failing), num_workers=1, max_deaths=3)
     with pytest.raises(ValueError, match="could not convert"):
         list(used.train(children(1)))
+
+
+def test_workers_that_do_not_get_ready_are_named_with_the_time(monkeypatch):
+    monkeypatch.setattr("workers.pool.READY_TIMEOUT_S", 0.5)
+    # Ray grants no worker the processor that it asks for: there are two.
+    with pytest.raises(TimeoutError, match=r"1 child workers: not ready within 0\.5 s"):
+        ChildPool(lambda: spawn(Worker, None, {}, num_cpus=3), num_workers=1, max_deaths=3)
 
 
 class Failing:

@@ -1,0 +1,122 @@
+"""What is said at the end of a search, against numbers worked out by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller.records import Progress, PushRecord
+from controller.trial import Trial
+from deploy.launch import FinalTest, SearchResult
+from deploy.settings import load_settings
+from deploy.summary import summarize
+
+
+def trial(number, reward, record_number=None, state="completed"):
+    layer = {"filter_height": 3, "filter_width": 5, "num_filters": 8}
+    return Trial(
+        trial=number,
+        state=state,
+        replica=0,
+        incarnation=1,
+        depth=1,
+        reserved_at=1.0,
+        started_at=2.0,
+        recorded_at=3.0,
+        record_number=record_number or number,
+        decisions=[("filter_height", 1), ("filter_width", 2), ("num_filters", 0)],
+        log_probs=[-1.0, -1.0, -1.0],
+        architecture={"layers": [layer]},
+        seed=1,
+        versions=[0, 0],
+        reward=reward,
+        baseline=0.0,
+        accuracies=[reward],
+        accuracy=reward,
+        num_parameters=1234,
+        seconds=1.0,
+        reason="",
+        push_replica=0,
+        push_sequence=number,
+    )
+
+
+def push(sequence, staleness):
+    return PushRecord(0, sequence, 1, (sequence,), [0, 0], None, 1.0, 2.0, [1, 1], staleness)
+
+
+def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", **progress):
+    recorded = [t for t in trials if t.state in ("completed", "infeasible")]
+    fields = {
+        "state": "finished",
+        "reason": "",
+        "num_trials": len(trials),
+        "num_recorded": len(recorded),
+        "num_infeasible": 0,
+        "recent_reward": None,
+        "best": max(recorded, key=lambda t: t.reward, default=None),
+        "started_at": 1000.0,
+        "ended_at": 1119.6,
+    }
+    result = SearchResult(Progress(**(fields | progress)), list(trials), list(pushes), test)
+    return summarize(result, load_settings(), Path(path), program)
+
+
+def test_summary_says_how_the_rewards_moved_in_the_order_of_the_results():
+    # Results came in the order of trials 1 3 2 4 5 6 7 8.
+    rewards = [0.0, 0.4, 0.2, 0.4, 0.5, 0.5, 0.75, 0.25]
+    order = [1, 3, 2, 4, 5, 6, 7, 8]
+    trials = [trial(n, r, o) for n, r, o in zip(range(1, 9), rewards, order, strict=True)]
+    text = say(trials)
+    assert "Rewards        0.100 -> 0.400 -> 0.500 -> 0.500   (mean of each quarter" in text
+    assert "  accuracy     10.0% -> 40.0% -> 50.0% -> 50.0%" in text
+
+
+def test_summary_of_few_trials_lists_their_rewards():
+    assert "Rewards        0.250, 0.750" in say([trial(1, 0.25), trial(2, 0.75)])
+
+
+def test_summary_names_the_best_network_with_its_accuracies():
+    text = say([trial(1, 0.25), trial(2, 0.75)], test=FinalTest(0.975, is_reproduced=True))
+    assert "Best network   trial 2, 1,234 parameters" in text
+    assert "3x5,8 " in text
+    assert "validation   75.0%, the best of the last 3 of 3 epochs, on 297 images" in text
+    assert "test         97.5% of 300 images" in text
+    assert "did not repeat" not in text
+
+
+def test_summary_says_when_the_tested_network_did_not_repeat_itself():
+    assert "did not repeat" in say([trial(1, 0.25)], test=FinalTest(0.9, is_reproduced=False))
+
+
+def test_summary_without_a_test_speaks_of_none():
+    assert "test  " not in say([trial(1, 0.25)])
+
+
+@pytest.mark.parametrize(("ended_at", "said"), [(1059.4, "0 min 59 s"), (1119.6, "2 min 0 s")])
+def test_summary_rounds_the_time_to_seconds(ended_at, said):
+    assert f"Search finished: 1 of 1 trials in {said}." in say([trial(1, 0.5)], ended_at=ended_at)
+
+
+def test_summary_of_a_stopped_search_counts_what_was_recorded():
+    trials = [trial(1, 0.5), replace(trial(2, 0.0), state="reserved", record_number=None)]
+    text = say(trials, state="stopped", num_infeasible=1)
+    assert "Search stopped: 1 of 2 trials (1 infeasible) in 2 min 0 s." in text
+
+
+def test_summary_of_a_search_without_results_has_no_network():
+    text = say([])
+    assert "Best network" not in text
+    assert "Rewards        none" in text
+    assert "Staleness      no push" in text
+
+
+def test_summary_gives_staleness_over_all_shards_of_all_pushes():
+    text = say([trial(1, 0.5)], [push(1, [0, 1]), push(2, [3, 2]), push(3, None)])
+    assert "Staleness      mean 1.50, max 3" in text
+    assert "3 pushes" in text
+
+
+def test_summary_ends_with_commands_that_can_be_pasted():
+    text = say([trial(1, 0.5)], program=".venv/bin/nasrl", path="/tmp/my run")
+    assert ".venv/bin/nasrl trials '/tmp/my run' --top 10" in text
