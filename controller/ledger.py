@@ -7,29 +7,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import sqlalchemy as sql
 
 from child.result import TrialResult
 from controller.baseline import Baseline
-from controller.database import (
-    METADATA,
-    PUSHES,
-    READS_ONLY,
-    REPLICAS,
-    SEARCH,
-    TESTS,
-    TRIALS,
-    connect,
-)
+from controller.database import METADATA, PUSHES, REPLICAS, SEARCH, TESTS, TRIALS
 from controller.errors import NotOwner, WrongState
-from controller.records import Progress, PushRecord, SearchRecord, SearchState
+from controller.ledger_reader import LedgerReader
+from controller.records import SearchRecord, SearchState
 from controller.schedule import ScheduleSettings
-from controller.trial import RECORDED, Owner, Reservation, Stamp, Start, Trial
+from controller.trial import RECORDED, Owner, Reservation, Stamp, Start
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """The record of one search in a database.
 
     Laws:
@@ -48,13 +40,8 @@ class Ledger:
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
         """Open the ledger at a database URL, such as sqlite:////absolute/path/ledger.sqlite."""
+        super().__init__(url)
         self._clock = clock
-        self._engine = connect(url)
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether the database holds a search."""
-        return sql.inspect(self._engine).has_table(SEARCH.name)
 
     @classmethod
     def create(
@@ -290,85 +277,9 @@ class Ledger:
                 SEARCH.update().values(state=state, reason=reason, ended_at=self._clock())
             )
 
-    def progress(self) -> Progress:
-        """Give how far the search is."""
-        with self._read() as connection:
-            search = connection.execute(sql.select(SEARCH)).one()
-            counts = _pairs(
-                connection,
-                sql.select(TRIALS.c.state, sql.func.count()).group_by(TRIALS.c.state),
-            )
-            recent = (
-                connection.execute(
-                    sql.select(TRIALS.c.reward)
-                    .where(TRIALS.c.state.in_(RECORDED))
-                    .order_by(TRIALS.c.record_number.desc())
-                    .limit(30)
-                )
-                .scalars()
-                .all()
-            )
-        best = self.trials(top=1)
-        return Progress(
-            state=search.state,
-            reason=search.reason,
-            num_trials=search.num_trials,
-            num_recorded=sum(counts.get(state, 0) for state in RECORDED),
-            num_infeasible=counts.get("infeasible", 0),
-            recent_reward=sum(recent) / len(recent) if recent else None,
-            best=best[0] if best else None,
-            started_at=search.started_at,
-            ended_at=search.ended_at,
-        )
-
-    def trials(self, top: int | None = None) -> list[Trial]:
-        """Give all trials by number; with top, the completed ones of the highest reward."""
-        query = sql.select(TRIALS).order_by(TRIALS.c.trial)
-        if top is not None:
-            query = (
-                sql.select(TRIALS)
-                .where(TRIALS.c.state == "completed")
-                .order_by(TRIALS.c.reward.desc(), TRIALS.c.trial)
-                .limit(top)
-            )
-        with self._read() as connection:
-            return [_trial(row) for row in connection.execute(query)]
-
-    def pushes(self) -> list[PushRecord]:
-        """Give all pushes, in the order in which they were opened."""
-        with self._read() as connection:
-            rows = connection.execute(
-                sql.select(PUSHES).order_by(PUSHES.c.opened_at, PUSHES.c.replica, PUSHES.c.sequence)
-            ).all()
-            carried: dict[tuple[int, int], list[int]] = {}
-            for trial, replica, sequence in connection.execute(
-                sql.select(TRIALS.c.trial, TRIALS.c.push_replica, TRIALS.c.push_sequence)
-                .where(TRIALS.c.push_sequence.is_not(None))
-                .order_by(TRIALS.c.trial)
-            ):
-                carried.setdefault((replica, sequence), []).append(trial)
-        return [
-            PushRecord(**row._mapping, trials=tuple(carried[row.replica, row.sequence]))
-            for row in rows
-        ]
-
-    def test_accuracies(self) -> dict[int, float]:
-        """Give the test accuracy of every trial that was tested."""
-        with self._read() as connection:
-            return _pairs(connection, sql.select(TESTS.c.trial, TESTS.c.accuracy))
-
-    def close(self) -> None:
-        """Close the connections to the database."""
-        self._engine.dispose()
-
     @contextmanager
     def _write(self) -> Iterator[sql.Connection]:
         with self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _read(self) -> Iterator[sql.Connection]:
-        with self._engine.connect().execution_options(**READS_ONLY) as connection:
             yield connection
 
 
@@ -399,14 +310,3 @@ def _refuse(
             f"replica {owner.replica}, incarnation {owner.incarnation}, must not {purpose}"
         )
     raise WrongState(f"trial {trial} is {row.state}: must be {needed} to {purpose}")
-
-
-def _pairs(connection: sql.Connection, query: sql.Select[Any]) -> dict[Any, Any]:
-    return {key: value for key, value in connection.execute(query).all()}  # noqa: C416 (rows)
-
-
-def _trial(row: sql.Row[Any]) -> Trial:
-    fields = dict(row._mapping)
-    if row.decisions is not None:
-        fields["decisions"] = [(kind, choice) for kind, choice in row.decisions]
-    return Trial(**fields)

@@ -16,7 +16,7 @@ from child.convolutional.space import ConvolutionalSpace
 from child.data.images import ImageData
 from controller.errors import LedgerError
 from controller.ledger import Ledger
-from controller.records import Progress, PushRecord, SearchRecord
+from controller.records import Progress, PushRecord, SearchRecord, SearchState
 from controller.replica import Child
 from controller.trial import Trial
 from deploy.cluster import ClusterError, cluster
@@ -144,11 +144,11 @@ def _ledger(run: Run, settings: SearchSettings, setup: ProcessSetup) -> Iterator
         yield actor
     except BaseException as error:
         # The actor may be what failed; the database is what counts.
-        ledger = Ledger(run.ledger_url)
-        if ledger.progress().state == "running":
-            is_stopped = isinstance(error, KeyboardInterrupt)
-            ledger.end("stopped" if is_stopped else "failed", str(error) or type(error).__name__)
-        ledger.close()
+        with Ledger(run.ledger_url) as ledger:
+            if ledger.progress().state == "running":
+                is_stopped = isinstance(error, KeyboardInterrupt)
+                state: SearchState = "stopped" if is_stopped else "failed"
+                ledger.end(state, str(error) or type(error).__name__)
         raise
     # Only a database that was closed is one file.
     RemoteLedger(actor).close()

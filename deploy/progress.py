@@ -72,7 +72,8 @@ class PlainWatcher:
     def show(self, progress: records.Progress) -> None:
         if self._clock() >= self._next_s:
             self._next_s = self._clock() + PLAIN_INTERVAL_S
-            self.say(f"trials {progress.num_recorded}/{progress.num_trials}  {describe(progress)}")
+            counted = f"trials {progress.num_recorded}/{progress.num_trials}"
+            self.say(f"{counted}  {describe(progress)}".rstrip())
 
 
 def describe(progress: records.Progress) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from controller.ledger import Ledger
+from controller.ledger_reader import LedgerReader
 from deploy.settings import SearchSettings, load_settings
 
 
@@ -72,14 +72,14 @@ class Run:
         url = sql.URL.create("sqlite", database=str(self._ledger_path))
         return url.render_as_string(hide_password=False)
 
-    def ledger(self) -> Ledger:
-        """Open the ledger, to read it.
+    def ledger(self) -> LedgerReader:
+        """Open the ledger, to read it; close it, or use it by `with`.
 
         Raises:
             RunError: the search has not begun it.
         """
         if self._ledger_path.is_file():
-            ledger = Ledger(self.ledger_url)
+            ledger = LedgerReader(self.ledger_url)
             if ledger.is_begun:
                 return ledger
             ledger.close()

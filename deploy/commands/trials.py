@@ -53,13 +53,11 @@ def trials(run: Path, top: int | None, form: str) -> None:
     from deploy.run import Run, RunError
 
     try:
-        ledger = Run(run).ledger()
+        with Run(run).ledger() as ledger:
+            tested, listed = ledger.test_accuracies(), ledger.trials(top)
     except RunError as error:
         raise UserMistake(str(error)) from error
-    tested = ledger.test_accuracies()
-    rows = [asdict(t) | {"test_accuracy": tested.get(t.trial)} for t in ledger.trials(top)]
-    ledger.close()
-    FORMATS[form](rows)
+    FORMATS[form]([asdict(t) | {"test_accuracy": tested.get(t.trial)} for t in listed])
 
 
 def _print_table(rows: Sequence[Row]) -> None:

@@ -42,7 +42,7 @@ def create_ledger(tmp_path, clock):
                 settings={"seed": 3},
                 code_versions={"nasrl": "0.1.0"},
             )
-            return stack.enter_context(contextlib.closing(Ledger.create(url, search, clock)))
+            return stack.enter_context(Ledger.create(url, search, clock))
 
         yield create
 
@@ -57,7 +57,7 @@ def ledger(create_ledger):
 def open_ledger(url, clock):
     """Give a function that opens the ledger of this test's search once more."""
     with contextlib.ExitStack() as stack:
-        yield lambda: stack.enter_context(contextlib.closing(Ledger(url, clock)))
+        yield lambda: stack.enter_context(Ledger(url, clock))
 
 
 @pytest.fixture

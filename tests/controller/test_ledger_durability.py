@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 
@@ -34,7 +33,7 @@ def test_trial_recorded_just_before_the_process_died_is_in_the_ledger(url):
     )
 
     assert (process.returncode, process.stdout, process.stderr) == (9, "1 1 0.5 0.0 1\n", "")
-    with contextlib.closing(Ledger(url)) as ledger:
+    with Ledger(url) as ledger:
         recorded, reserved = ledger.trials()
         assert (recorded.state, recorded.reward, recorded.baseline) == ("completed", 0.5, 0.0)
         assert (recorded.decisions, recorded.seed) == ([("color", 1)], 7)
@@ -46,7 +45,7 @@ def test_trial_recorded_just_before_the_process_died_is_in_the_ledger(url):
 def test_ledger_of_a_process_that_died_goes_on_under_a_new_life(url):
     subprocess.run([sys.executable, "-c", PROGRAM, url], capture_output=True, timeout=60)
 
-    with contextlib.closing(Ledger(url)) as ledger:
+    with Ledger(url) as ledger:
         owner = ledger.enlist(0)
         assert owner.incarnation == 2
         assert [place.trial for place in ledger.reserve(owner, 9)] == [3, 4, 5]

@@ -67,7 +67,7 @@ def test_recent_reward_is_the_mean_of_the_last_30_that_arrived_whatever_the_cloc
     create_ledger, url
 ):
     create_ledger(num_trials=40)
-    with contextlib.closing(Ledger(url, FakeClock(step=0.0))) as ledger:
+    with Ledger(url, FakeClock(step=0.0)) as ledger:
         owner = ledger.enlist(0)
         trials = [reservation.trial for reservation in ledger.reserve(owner, 40)]
         ledger.start(owner, [start_of(trial) for trial in trials])
@@ -146,7 +146,7 @@ def test_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(
         third.execute("BEGIN IMMEDIATE")
 
     seen = read(ledger)
-    with contextlib.closing(Ledger(url)) as fresh:
+    with Ledger(url) as fresh:
         seen_by_a_fresh_one = read(fresh)
 
     assert (seen, seen_by_a_fresh_one) == (1, 1)

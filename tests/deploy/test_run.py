@@ -52,9 +52,8 @@ def test_ledger_file_without_tables_has_not_begun(run):
 
 def test_ledger_that_has_begun_is_read(run):
     begin(run)
-    ledger = run.ledger()
-    assert ledger.progress().num_trials == 3
-    ledger.close()
+    with run.ledger() as ledger:
+        assert ledger.progress().num_trials == 3
 
 
 def test_run_is_discarded_only_before_its_ledger_begins(run):

@@ -37,11 +37,8 @@ class Process:
     def num_recorded(self) -> int:
         if not (self.path / "endpoints.json").exists():
             return 0
-        ledger = Run(self.path).ledger()
-        try:
+        with Run(self.path).ledger() as ledger:
             return ledger.progress().num_recorded
-        finally:
-            ledger.close()
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -86,10 +83,9 @@ def test_first_signal_finishes_the_trials_in_training(start, number):
     assert code == 130, output
     assert "Search stopped" in output
     assert "Traceback" not in output
-    ledger = Run(search.path).ledger()
-    trials, pushes = ledger.trials(), ledger.pushes()
-    assert ledger.progress().state == "stopped"
-    ledger.close()
+    with Run(search.path).ledger() as ledger:
+        trials, pushes = ledger.trials(), ledger.pushes()
+        assert ledger.progress().state == "stopped"
     assert {t.state for t in trials} == {"completed"}
     assert all(t.push_sequence is not None for t in trials)
     assert all(push.closed_at is not None for push in pushes)
@@ -114,9 +110,8 @@ def test_second_signal_ends_at_once_and_keeps_what_was_recorded(start):
     assert code == 130, output
     assert "stopped at once" in output
     assert "Traceback" not in output
-    ledger = Run(search.path).ledger()
-    assert ledger.progress().state == "stopped"
-    ledger.close()
+    with Run(search.path).ledger() as ledger:
+        assert ledger.progress().state == "stopped"
     assert_nothing_is_left(pids)
 
 
@@ -138,9 +133,8 @@ def test_killed_process_ends_the_search_with_its_name(start, victim, named):
     assert named in output.partition("Error: ")[2]
     assert "Traceback" not in output
     assert f"What was recorded stays in {search.path}" in output
-    ledger = Run(search.path).ledger()
-    progress = ledger.progress()
-    ledger.close()
+    with Run(search.path).ledger() as ledger:
+        progress = ledger.progress()
     assert progress.state == "failed"
     assert progress.reason
     assert progress.num_recorded >= 4
@@ -154,10 +148,9 @@ def test_killed_child_worker_is_replaced_and_its_trial_trained_again(start):
     code, output = search.end(120)
     assert code == 0, output
     assert (search.path / "logs" / "child-0-2.log").exists()
-    ledger = Run(search.path).ledger()
-    assert {t.state for t in ledger.trials()} == {"completed"}
-    assert ledger.progress().num_recorded == 30
-    ledger.close()
+    with Run(search.path).ledger() as ledger:
+        assert {t.state for t in ledger.trials()} == {"completed"}
+        assert ledger.progress().num_recorded == 30
 
 
 def test_machine_without_what_the_children_need_is_refused_and_nothing_is_left(start):

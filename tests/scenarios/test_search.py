@@ -86,9 +86,8 @@ def searched(tmp_path_factory):
 
 @pytest.fixture
 def ledger(searched):
-    ledger = searched.run.ledger()
-    yield ledger
-    ledger.close()
+    with searched.run.ledger() as ledger:
+        yield ledger
 
 
 def test_every_trial_of_the_budget_is_recorded_once(ledger):
