@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("targets", metavar="RUN|ADDRESS...", nargs=-1, required=True)
 def shards(targets: tuple[str, ...]) -> int:
-    """Show the health of parameter-server shards, and what they have applied.
+    """Show how the parameter-server shards are doing.
 
-    RUN is the run directory of a search that runs now; ADDRESS is host:port of one shard.
+    Asks each for its health, and for what it has applied. RUN is the run directory of a search that runs now; ADDRESS is host:port of one shard.
     Staleness is the number of pushes that a shard applied between a replica's pull and its push.
     The exit code is 1 if a shard is not SERVING.
     """

@@ -46,9 +46,9 @@ Row = dict[str, Any]
     help="table: for people. csv, json: for programs, json with everything the ledger holds.",
 )
 def trials(run: Path, top: int | None, form: str) -> None:
-    """List the trials of the run directory RUN, also while its search runs.
+    """List the trials of a search, while it runs or afterwards.
 
-    Without --top, all trials in the order of their numbers.
+    RUN is its run directory. Without --top, all trials in the order of their numbers.
     """
     from deploy.run import Run, RunError
 
