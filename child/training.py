@@ -22,19 +22,15 @@ VALIDATION_BATCH = 512  # images; bounds memory, changes no result
 class TrainingSettings(BaseModel):
     """How a child is trained and rewarded. The defaults are those of Zoph & Le 2017, s4.1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    num_epochs: int = Field(50, ge=1, strict=True)
-    batch_size: int = Field(
-        64, ge=2, strict=True, description="Open in the paper; 64 as in DenseNet's code."
-    )
+    num_epochs: int = Field(50, ge=1, le=1_000_000)
+    batch_size: int = Field(64, ge=2, description="Open in the paper; 64 as in DenseNet's code.")
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(1e-4, ge=0)
-    reward_epochs: int = Field(
-        5, ge=1, strict=True, description="The best of the last so many epochs counts."
-    )
+    reward_epochs: int = Field(5, ge=1, description="The best of the last so many epochs counts.")
     reward_exponent: float = Field(3.0, gt=0, description="reward = accuracy ** exponent")
 
     @model_validator(mode="after")
@@ -62,8 +58,8 @@ class ChildTrainer:
     def train(self, build: Callable[[], nn.Module], seed: int) -> TrialResult:
         """Build a child, train it, and validate it after each epoch.
 
-        A child that does not fit into the device's memory, or whose loss is not finite, is
-        infeasible: its reward is 0 and the result says why.
+        A child that does not fit into the device's memory, or whose loss or answers are not finite,
+        is infeasible: its reward is 0 and the result says why.
 
         Args:
             build: gives the network, (N, channels, height, width) -> (N, classes); called once.
@@ -154,7 +150,7 @@ class ChildTrainer:
 
 
 class _NotFiniteError(ArithmeticError):
-    """The training loss is not finite."""
+    """The training loss, or what the network answers, is not finite."""
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -166,8 +162,18 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 @torch.no_grad()
 def _accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Give the fraction of the images that the network classifies right, in evaluation mode."""
+    """Give the fraction of the images that the network classifies right, in evaluation mode.
+
+    Raises:
+        _NotFiniteError: an answer is not a number; argmax would take it for the first class.
+    """
     network.eval()
     batches = zip(images.split(VALIDATION_BATCH), labels.split(VALIDATION_BATCH), strict=True)
-    correct = [(network(x).argmax(dim=1) == y).sum() for x, y in batches]
+    correct, finite = [], []
+    for some_images, some_labels in batches:
+        logits = network(some_images)
+        correct.append((logits.argmax(dim=1) == some_labels).sum())
+        finite.append(logits.isfinite().all())
+    if not torch.stack(finite).all():
+        raise _NotFiniteError("an answer of the trained network is not finite")
     return int(torch.stack(correct).sum()) / len(labels)

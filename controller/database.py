@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import JSON, Column, Float, ForeignKeyConstraint, Integer, LargeBinary, String
+
+from controller.errors import LedgerUnavailable
 
 # Execution options of a connection that only reads: it does not wait for the writer.
 READS_ONLY = {"nasrl_reads_only": True}
@@ -90,7 +94,7 @@ TESTS = sql.Table(
 
 
 def connect(url: str) -> sql.Engine:
-    """Open the database at a URL. In SQLite what was committed has reached the disk."""
+    """Give the database at a URL. In SQLite what was committed has reached the disk."""
     engine = sql.create_engine(url)
     if engine.dialect.name == "sqlite":
         sql.event.listen(engine, "connect", _prepare_sqlite)
@@ -98,11 +102,33 @@ def connect(url: str) -> sql.Engine:
     return engine
 
 
+def create_tables(engine: sql.Engine) -> None:
+    """Make the tables in an empty database."""
+    if engine.dialect.name == "sqlite":
+        # The file keeps it: with a write-ahead log readers and writer do not wait for each other.
+        with closing(engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+    METADATA.create_all(engine)
+
+
+@contextmanager
+def named_failures(engine: sql.Engine) -> Iterator[None]:
+    """Turn a failure of the database into LedgerUnavailable.
+
+    A key that is there already is none: it says that a law would be broken.
+    """
+    try:
+        yield
+    except sql.exc.DBAPIError as error:
+        if isinstance(error, sql.exc.IntegrityError):
+            raise
+        raise LedgerUnavailable(f"the database {engine.url}: {error.orig}") from error
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     # The driver's own way of beginning transactions takes the write lock late, so that two writers
     # can both read first and one of them then fails; `_begin_sqlite` begins them instead.
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA busy_timeout = 30000")

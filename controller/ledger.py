@@ -13,7 +13,15 @@ import sqlalchemy as sql
 
 from child.result import TrialResult
 from controller.baseline import Baseline
-from controller.database import METADATA, PUSHES, REPLICAS, SEARCH, TESTS, TRIALS
+from controller.database import (
+    PUSHES,
+    REPLICAS,
+    SEARCH,
+    TESTS,
+    TRIALS,
+    create_tables,
+    named_failures,
+)
 from controller.errors import NotOwner, WrongState
 from controller.ledger_reader import LedgerReader
 from controller.records import SearchRecord, SearchState
@@ -53,23 +61,26 @@ class Ledger(LedgerReader):
             WrongState: the database holds a search already.
         """
         ledger = cls(url, clock)
-        with ledger._write() as connection:
-            if sql.inspect(connection).has_table(SEARCH.name):
-                raise WrongState(f"{url} holds a search already; a new one needs a database")
-            METADATA.create_all(connection)
-            connection.execute(
-                SEARCH.insert().values(
-                    id=1,
-                    num_trials=search.num_trials,
-                    schedule=search.schedule.model_dump(mode="json"),
-                    settings=search.settings,
-                    code_versions=search.code_versions,
-                    baseline_decay=search.baseline_decay,
-                    state="running",
-                    reason="",
-                    started_at=clock(),
-                )
-            )
+        row = SEARCH.insert().values(
+            id=1,
+            num_trials=search.num_trials,
+            schedule=search.schedule.model_dump(mode="json"),
+            settings=search.settings,
+            code_versions=search.code_versions,
+            baseline_decay=search.baseline_decay,
+            state="running",
+            reason="",
+            started_at=clock(),
+        )
+        try:
+            with named_failures(ledger._engine):
+                create_tables(ledger._engine)
+            with ledger._write() as connection:
+                connection.execute(row)
+        except sql.exc.IntegrityError as error:
+            raise WrongState(
+                f"{url} holds a search already; a new one needs a database of its own"
+            ) from error
         return ledger
 
     def enlist(self, replica: int) -> Owner:
@@ -279,7 +290,7 @@ class Ledger(LedgerReader):
 
     @contextmanager
     def _write(self) -> Iterator[sql.Connection]:
-        with self._engine.begin() as connection:
+        with named_failures(self._engine), self._engine.begin() as connection:
             yield connection
 
 

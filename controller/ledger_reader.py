@@ -8,7 +8,15 @@ from typing import Any, Self
 
 import sqlalchemy as sql
 
-from controller.database import PUSHES, READS_ONLY, SEARCH, TESTS, TRIALS, connect
+from controller.database import (
+    PUSHES,
+    READS_ONLY,
+    SEARCH,
+    TESTS,
+    TRIALS,
+    connect,
+    named_failures,
+)
 from controller.records import Progress, PushRecord
 from controller.trial import RECORDED, Trial
 
@@ -17,6 +25,7 @@ class LedgerReader:
     """The record of one search in a database, to be read while the search runs and afterwards.
 
     A reader does not wait for the writer, nor the writer for it; it sees what was committed.
+    What cannot be read raises LedgerUnavailable.
 
     Threads: may be called from many.
     """
@@ -28,7 +37,10 @@ class LedgerReader:
     @property
     def is_begun(self) -> bool:
         """Whether the database holds a search."""
-        return sql.inspect(self._engine).has_table(SEARCH.name)
+        with self._read() as connection:
+            if not sql.inspect(connection).has_table(SEARCH.name):
+                return False
+            return connection.execute(sql.select(SEARCH.c.id)).scalar() is not None
 
     def progress(self) -> Progress:
         """Give how far the search is."""
@@ -48,29 +60,23 @@ class LedgerReader:
                 .scalars()
                 .all()
             )
-        best = self.trials(top=1)
+            best = connection.execute(_top(1)).one_or_none()
         return Progress(
             state=search.state,
             reason=search.reason,
             num_trials=search.num_trials,
             num_recorded=sum(counts.get(state, 0) for state in RECORDED),
             num_infeasible=counts.get("infeasible", 0),
+            num_in_flight=sum(n for state, n in counts.items() if state not in RECORDED),
             recent_reward=sum(recent) / len(recent) if recent else None,
-            best=best[0] if best else None,
+            best=None if best is None else _trial(best),
             started_at=search.started_at,
             ended_at=search.ended_at,
         )
 
     def trials(self, top: int | None = None) -> list[Trial]:
         """Give all trials by number; with top, the completed ones of the highest reward."""
-        query = sql.select(TRIALS).order_by(TRIALS.c.trial)
-        if top is not None:
-            query = (
-                sql.select(TRIALS)
-                .where(TRIALS.c.state == "completed")
-                .order_by(TRIALS.c.reward.desc(), TRIALS.c.trial)
-                .limit(top)
-            )
+        query = sql.select(TRIALS).order_by(TRIALS.c.trial) if top is None else _top(top)
         with self._read() as connection:
             return [_trial(row) for row in connection.execute(query)]
 
@@ -109,8 +115,20 @@ class LedgerReader:
 
     @contextmanager
     def _read(self) -> Iterator[sql.Connection]:
-        with self._engine.connect().execution_options(**READS_ONLY) as connection:
+        with (
+            named_failures(self._engine),
+            self._engine.connect().execution_options(**READS_ONLY) as connection,
+        ):
             yield connection
+
+
+def _top(number: int) -> sql.Select[Any]:
+    return (
+        sql.select(TRIALS)
+        .where(TRIALS.c.state == "completed")
+        .order_by(TRIALS.c.reward.desc(), TRIALS.c.trial)
+        .limit(number)
+    )
 
 
 def _pairs(connection: sql.Connection, query: sql.Select[Any]) -> dict[Any, Any]:

@@ -21,11 +21,11 @@ Chooser = Callable[[int, Sequence[int], Tensor], Sequence[int]]
 class PolicySettings(BaseModel):
     """The size of the policy. The defaults are those of Zoph & Le 2017, s4.1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    hidden_size: int = Field(35, ge=1, le=2048, strict=True)
-    num_layers: int = Field(2, ge=1, le=8, strict=True)
-    embedding_size: int = Field(35, ge=1, le=2048, strict=True, description="Open in the paper.")
+    hidden_size: int = Field(35, ge=1, le=2048)
+    num_layers: int = Field(2, ge=1, le=8)
+    embedding_size: int = Field(35, ge=1, le=2048, description="Open in the paper.")
     init_range: float = Field(0.08, gt=0, description="All weights start uniform in ± this.")
 
 

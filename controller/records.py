@@ -47,14 +47,24 @@ class PushRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search is. recent_reward is the mean of the last 30 rewards, None before any."""
+    """How far a search is.
+
+    num_infeasible are among those recorded; num_in_flight are reserved or started and not recorded
+    yet. recent_reward is the mean of the last 30 rewards, None before any.
+    """
 
     state: SearchState
     reason: str
     num_trials: int
     num_recorded: int
     num_infeasible: int
+    num_in_flight: int
     recent_reward: float | None
     best: Trial | None
     started_at: float
     ended_at: float | None
+
+    @property
+    def num_begun(self) -> int:
+        """Trials that took their place in the budget."""
+        return self.num_recorded + self.num_in_flight

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from controller.policy import Policy
+from child.space import Space
+from controller import seeds
+from controller.policy import Policy, PolicySettings
 from controller.rollout import Rollout
 from ps.layout import FlatVector, Layout
 
@@ -25,6 +27,17 @@ class Reinforce:
         self._policy = policy
         shapes = tuple((name, tuple(p.shape)) for name, p in policy.named_parameters())
         self.layout = Layout(shapes, num_shards)
+
+    @classmethod
+    def untrained(
+        cls, space: Space, settings: PolicySettings, search_seed: int, num_shards: int
+    ) -> Reinforce:
+        """Give a learner whose policy has its first weights, a function of the seed alone.
+
+        Raises:
+            ValueError: the policy has fewer parameters than there are shards.
+        """
+        return cls(Policy(space, settings, seeds.weights_generator(search_seed)), num_shards)
 
     @property
     def values(self) -> FlatVector:

@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 class ScheduleSettings(BaseModel):
     """The depth of sampled networks. The defaults are those of Zoph & Le 2017, s4.1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    num_layers: int = Field(6, ge=1, strict=True, description="Of the first trials.")
+    num_layers: int = Field(6, ge=1, le=1000, description="Of the first trials.")
     increase: int = Field(
-        2, ge=0, strict=True, description="Layers added at each step; 0 keeps the depth."
+        2, ge=0, le=1000, description="Layers added at each step; 0 keeps the depth."
     )
     increase_every: int = Field(
-        1600, ge=1, strict=True, description="Trials of the whole search per step."
+        1600, ge=1, le=10**9, description="Trials of the whole search per step."
     )
 
     def depth(self, trial: int) -> int:

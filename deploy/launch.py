@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -93,36 +93,35 @@ def run_search(
         KeyboardInterrupt: at once, wherever it comes, or stopped before the first trial.
     """
     data = settings.data.load()
-    strategy = settings.initial_strategy()
+    untrained = settings.untrained()
     setup = ProcessSetup(run.log_dir)
-    with (
-        _named_failures(),
-        cluster(settings, run.path, watcher.say),
-        _ledger(run, settings, setup) as ledger_actor,
-    ):
-        ledger = RemoteLedger(ledger_actor)
-        watcher.say(
-            f"starting {settings.num_shards} shards, {settings.num_replicas} controller "
-            f"replicas, {settings.num_replicas * settings.children.per_replica} child workers"
-        )
-        with (
-            _shards(settings, setup, strategy.layout) as shards,
-            _replicas(settings, setup, strategy.layout, ledger_actor, data) as replicas,
-        ):
-            addresses = [
-                _await(shard.address.remote(), f"shard {index}", is_stopping)
-                for index, shard in enumerate(shards)
-            ]
-            with ShardClient(strategy.layout, addresses, settings.client) as client:
-                client.initialize(strategy.values)
-            watcher.say(f"the shards are serving at {', '.join(addresses)}")
-            with run.endpoints_of(addresses):
-                is_stopped = _wait(replicas, shards, addresses, ledger, watcher, is_stopping)
-        ledger.end("stopped" if is_stopped else "finished")
-        test = None
-        if not is_stopped:
-            test = _test_best(settings, setup, ledger, data, watcher, is_stopping)
-        return SearchResult(ledger.progress(), ledger.trials(), ledger.pushes(), test)
+    with _named_failures(), cluster(settings, run.path, watcher.say):
+        if is_stopping():
+            raise KeyboardInterrupt
+        with _ledger(run, settings, setup) as ledger_actor:
+            ledger = RemoteLedger(ledger_actor)
+            watcher.say(
+                f"starting {settings.num_shards} shards, {settings.num_replicas} controller "
+                f"replicas, {settings.num_replicas * settings.children.per_replica} child workers"
+            )
+            with (
+                _shards(settings, setup, untrained.layout) as shards,
+                _replicas(settings, setup, untrained.layout, ledger_actor, data) as replicas,
+            ):
+                addresses = [
+                    _await(shard.address.remote(), f"shard {index}", is_stopping)
+                    for index, shard in enumerate(shards)
+                ]
+                with ShardClient(untrained.layout, addresses, settings.client) as client:
+                    client.initialize(untrained.values)
+                watcher.say(f"the shards are serving at {', '.join(addresses)}")
+                with run.endpoints_of(addresses):
+                    is_stopped = _wait(replicas, shards, addresses, ledger, watcher, is_stopping)
+            ledger.end("stopped" if is_stopped else "finished")
+            test = None
+            if not is_stopped:
+                test = _test_best(settings, setup, ledger, data, watcher, is_stopping)
+            return SearchResult(ledger.progress(), ledger.trials(), ledger.pushes(), test)
 
 
 @contextmanager
@@ -143,14 +142,16 @@ def _ledger(run: Run, settings: SearchSettings, setup: ProcessSetup) -> Iterator
     try:
         yield actor
     except BaseException as error:
-        # The actor may be what failed; the database is what counts.
+        # The actor may be what failed; the database is what counts. Whoever closes it last leaves
+        # it in one file.
+        with suppress(ray.exceptions.RayError):
+            ray.get(actor.close.remote(), timeout=CLOSE_MARGIN_S)
         with Ledger(run.ledger_url) as ledger:
             if ledger.progress().state == "running":
                 is_stopped = isinstance(error, KeyboardInterrupt)
                 state: SearchState = "stopped" if is_stopped else "failed"
                 ledger.end(state, str(error) or type(error).__name__)
         raise
-    # Only a database that was closed is one file.
     RemoteLedger(actor).close()
 
 
@@ -221,6 +222,8 @@ def _wait(
     is_draining = False
     while running:
         if is_stopping() and not is_draining:
+            if not ledger.progress().num_begun:
+                raise KeyboardInterrupt
             is_draining = True
             watcher.say("stopping: waiting for the children in training (again to stop at once)")
             for replica in replicas:
@@ -257,13 +260,13 @@ def _test_best(
     child = Child(best.trial, architecture, best.seed)
     try:
         result, accuracy = _await(worker.test.remote(child, data.test), "the test", is_stopping)
-    except (SearchError, KeyboardInterrupt) as error:
+        ledger.record_test(best.trial, accuracy)
+    except (SearchError, LedgerError, KeyboardInterrupt) as error:
         reason = str(error) or "stopped"
         watcher.say(f"the search is finished, but its best network was not tested: {reason}")
         return None
     finally:
         ray.kill(worker)
-    ledger.record_test(best.trial, accuracy)
     return FinalTest(accuracy, list(result.accuracies) == best.accuracies)
 
 

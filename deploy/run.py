@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sql
 
+from controller.errors import LedgerError
 from controller.ledger_reader import LedgerReader
-from deploy.settings import SearchSettings, load_settings
+
+if TYPE_CHECKING:
+    from deploy.settings import SearchSettings
 
 
 class RunError(Exception):
@@ -22,8 +27,8 @@ class Run:
     """One search on disk.
 
     settings.yaml   what was run, complete
-    ledger.sqlite   the trials and pushes; written by the search alone. While it runs, the
-                    newest are in ledger.sqlite-wal beside it
+    ledger.sqlite   the trials and pushes; written by the search alone. While it runs, and if it
+                    was killed, the newest are in ledger.sqlite-wal beside it
     endpoints.json  where the shards listen, while the search lives
     logs/           one file for each process
     """
@@ -60,6 +65,9 @@ class Run:
     @property
     def settings(self) -> SearchSettings:
         """The settings of the search. Raises SettingsError if the file was changed since."""
+        # Whoever only looks at the ledger does not wait for torch and Ray.
+        from deploy.settings import load_settings
+
         return load_settings(self._settings_path)
 
     @property
@@ -76,24 +84,25 @@ class Run:
         """Open the ledger, to read it; close it, or use it by `with`.
 
         Raises:
-            RunError: the search has not begun it.
+            RunError: the search has not begun it, or it cannot be read.
         """
-        if self._ledger_path.is_file():
-            ledger = LedgerReader(self.ledger_url)
-            if ledger.is_begun:
-                return ledger
-            ledger.close()
-        raise RunError(
-            f"{self.path} has no ledger: its search has not begun yet, or ended before it began"
-        )
+        ledger = self._begun_ledger()
+        if ledger is None:
+            raise RunError(
+                f"{self.path} has no ledger: its search has not begun yet, or ended before it began"
+            )
+        return ledger
 
     def discard_if_empty(self) -> bool:
         """Remove the directory if its search has not begun a ledger; tell whether it was."""
         try:
-            self.ledger().close()
+            ledger = self._begun_ledger()
         except RunError:
+            return False  # what cannot be read may hold something
+        if ledger is None:
             shutil.rmtree(self.path)
             return True
+        ledger.close()
         return False
 
     @contextmanager
@@ -121,6 +130,24 @@ class Run:
                 f"{self.path} has no endpoints.json: its shards are not up yet, or the search has "
                 "ended and stopped them"
             ) from error
+
+    def _begun_ledger(self) -> LedgerReader | None:
+        if not self._ledger_path.is_file():
+            return None
+        ledger = LedgerReader(self.ledger_url)
+        try:
+            if ledger.is_begun:
+                return ledger
+        except LedgerError as error:
+            ledger.close()
+            hint = (
+                ""
+                if os.access(self.path, os.W_OK)
+                else "; SQLite needs to write beside it: copy the run directory to where you may"
+            )
+            raise RunError(f"the ledger of {self.path} cannot be read: {error}{hint}") from error
+        ledger.close()
+        return None
 
     @property
     def _settings_path(self) -> Path:

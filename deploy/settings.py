@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
 from child.data.digits import DigitsSettings
 from child.training import TrainingSettings
-from controller import seeds
-from controller.policy import Policy, PolicySettings
+from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
 from controller.schedule import ScheduleSettings
 from ps.client import ClientSettings
@@ -24,6 +24,7 @@ from ps.store import OptimizerSettings
 from workers.child import ChildrenSettings
 
 EXAMPLE = files("deploy").joinpath("searches", "digits.yaml")
+MAX_DEPTH = 1000
 
 
 class SettingsError(ValueError):
@@ -33,15 +34,13 @@ class SettingsError(ValueError):
 class SearchSettings(BaseModel):
     """What a search is. A key that is left out takes the value of Zoph & Le 2017, s3.2 and s4.1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    seed: int = Field(
-        0, ge=0, lt=2**63, strict=True, description="Of everything that is drawn at random."
-    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Of everything that is drawn at random.")
     strategy: Literal["reinforce", "random"] = "reinforce"
-    num_trials: int = Field(12_800, ge=1, le=10**9, strict=True)
-    num_replicas: int = Field(100, ge=1, strict=True, description="K")
-    num_shards: int = Field(20, ge=1, strict=True, description="S")
+    num_trials: int = Field(12_800, ge=1, le=10**9)
+    num_replicas: int = Field(100, ge=1, le=10_000, description="K")
+    num_shards: int = Field(20, ge=1, le=1000, description="S")
     baseline_decay: float = Field(0.95, ge=0, lt=1, description="Open in the paper.")
     data: DigitsSettings
     space: ConvolutionalSettings = ConvolutionalSettings()
@@ -55,25 +54,61 @@ class SearchSettings(BaseModel):
 
     @model_validator(mode="after")
     def _every_shard_owns_parameters(self) -> Self:
-        self.initial_strategy()
+        self.untrained()
         return self
 
-    def initial_strategy(self) -> Reinforce:
-        """Give the policy with its first weights, which are a function of the seed alone.
+    @model_validator(mode="after")
+    def _deepest_network_can_be_written_down(self) -> Self:
+        deepest = self.schedule.depth(self.num_trials)
+        if deepest > MAX_DEPTH:
+            raise ValueError(
+                f"schedule: the network of the last trial, num_trials={self.num_trials}, has "
+                f"{deepest} layers: must be at most {MAX_DEPTH}"
+            )
+        return self
+
+    def untrained(self) -> Reinforce:
+        """Give the learner before its first update, also where the strategy is not to learn.
 
         Raises:
             ValueError: it has fewer parameters than there are shards.
         """
         space = ConvolutionalSpace(self.space)
-        policy = Policy(space, self.policy, seeds.weights_generator(self.seed))
-        return Reinforce(policy, self.num_shards)
+        return Reinforce.untrained(space, self.policy, self.seed, self.num_shards)
 
     def to_yaml(self) -> str:
         """Give the settings, complete, as `load_settings` reads them."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> SearchSettings:
+class _Loader(yaml.SafeLoader):
+    """YAML as the library's safe loader reads it, with two of its traps closed.
+
+    1e-3 is a number, as in YAML 1.2, and no string. A key that stands twice is a mistake.
+    """
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = key_node.value
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{key!r} stands there twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def load_settings(path: Path | str | None = None, overrides: Sequence[str] = ()) -> SearchSettings:
     """Read the settings of a search.
 
     Args:
@@ -83,9 +118,9 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     Raises:
         SettingsError: the file cannot be read, or a key or value is wrong; names all mistakes.
     """
-    source = path or EXAMPLE
+    source = EXAMPLE if path is None else Path(path)
     try:
-        data = yaml.safe_load(source.read_text(encoding="utf-8"))
+        data = yaml.load(source.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
     except FileNotFoundError as error:
         raise SettingsError(f"settings file {source} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -115,7 +150,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise SettingsError(f"--set {override}: {section!r} is a value and has no keys")
     try:
-        data[name] = yaml.safe_load(text)
+        data[name] = yaml.load(text, _Loader)  # noqa: S506 (a safe one)
     except yaml.YAMLError as error:
         raise SettingsError(f"--set {override}: the value is not YAML: {error}") from error
 
@@ -134,8 +169,17 @@ def _describe(mistake: Any) -> str:
     if mistake["type"] == "model_type":
         return f"{key}={mistake['input']!r}: must hold settings: {', '.join(_known_keys(location))}"
     what = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    what = what.replace("a valid tuple", "a list")
     # A mistake between several keys names them and their values itself.
-    return what if isinstance(mistake["input"], dict) else f"{key}={mistake['input']!r}: {what}"
+    return what if _is_section(location) else f"{key}={mistake['input']!r}: {what}"
+
+
+def _is_section(location: Sequence[Any]) -> bool:
+    known: Any = SearchSettings
+    for part in location:
+        known = getattr(known, "model_fields", {}).get(part)
+        known = known and known.annotation
+    return hasattr(known, "model_fields")
 
 
 def _known_keys(sections: Sequence[Any]) -> list[str]:

@@ -14,11 +14,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ps import wire
-from ps.errors import ERRORS, InvalidRequest, ShardUnavailable
+from ps.description import ShardDescription
+from ps.errors import ERRORS, InvalidRequest, ShardError, ShardUnavailable, UnexpectedStatus
 from ps.layout import FlatVector, Layout
+from ps.push import PushAnswer
 from ps.rpc import parameter_shard_pb2 as messages
 from ps.rpc import parameter_shard_pb2_grpc as rpc
-from ps.store import PushAnswer, ShardDescription
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +43,18 @@ _OPTIONS = [
 class ClientSettings(BaseModel):
     """How long a replica waits for the shards, and how often it asks again."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    pull_timeout_s: float = Field(10.0, gt=0, description="One attempt at Pull or Describe.")
-    push_timeout_s: float = Field(15.0, gt=0, description="One attempt at Push or Initialize.")
-    max_attempts: int = Field(
-        4, ge=1, strict=True, description="Attempts at a call before it fails."
+    pull_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="One attempt at Pull or Describe."
     )
-    backoff_s: float = Field(0.2, gt=0, description="Wait before the second attempt; it doubles.")
+    push_timeout_s: float = Field(
+        15.0, gt=0, le=3600, description="One attempt at Push or Initialize."
+    )
+    max_attempts: int = Field(4, ge=1, le=10, description="Attempts at a call before it fails.")
+    backoff_s: float = Field(
+        0.2, gt=0, le=10, description="Wait before the second attempt; it doubles."
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class ShardClient:
 
     Every call goes to all shards at once, each under a deadline. What met no answer is sent again,
     after a growing, jittered wait, and under the same name. Channels are opened at the first call,
-    so that a client may be pickled, or exist before a fork, until then.
+    so that a client may exist before a fork until then; pickled, it travels without them.
 
     Threads: one at a time. Repeats: all calls are safe to repeat.
     """
@@ -192,7 +197,7 @@ class ShardClient:
                 try:
                     responses[shard] = call.result()
                 except grpc.RpcError as error:
-                    if ERRORS.get(error.code()) is not ShardUnavailable:
+                    if _kind(error) is not ShardUnavailable:
                         self._raise(error, shard, method, timeout_s, attempt)
                     failed[shard] = error
             if not failed:
@@ -209,14 +214,16 @@ class ShardClient:
     def _raise(
         self, error: grpc.RpcError, shard: int, method: str, timeout_s: float, attempts: int
     ) -> NoReturn:
-        kind = ERRORS.get(error.code())
-        if kind is None:
-            raise error
+        kind = _kind(error)
         where = f"shard {shard} of {self._layout.num_shards} at {self._addresses[shard]}"
         if kind is ShardUnavailable:
             raise ShardUnavailable(
                 f"{where}: no answer to {method} within {timeout_s} s, {attempts} attempts "
                 f"({error.code().name}: {error.details()}); is it up? `nasrl shards`"
+            ) from error
+        if kind is UnexpectedStatus:
+            raise UnexpectedStatus(
+                f"{where}: {method} ended with {error.code().name}: {error.details()}"
             ) from error
         raise kind(f"{where}: {error.details()}") from error
 
@@ -228,3 +235,7 @@ class ShardClient:
             channel = grpc.insecure_channel(address, [*_OPTIONS, *limits])
             self._channels.append(channel)
             self._stubs.append(rpc.ParameterShardStub(channel))
+
+
+def _kind(error: grpc.RpcError) -> type[ShardError]:
+    return ERRORS.get(error.code(), UnexpectedStatus)

@@ -15,6 +15,7 @@ class ShardError(Exception):
       InitializedOtherwise  the shard holds the values of another search or layout
       OutOfSequence         not the next push of this replica, nor its last one
       PastIncarnation       a newer life of this replica has pushed; this one must end
+      UnexpectedStatus      a status that no shard gives on purpose: a bug in it, or not a shard
     """
 
 
@@ -42,6 +43,13 @@ class PastIncarnation(ShardError):
     """A newer incarnation of the replica has pushed to this shard."""
 
 
+class UnexpectedStatus(ShardError):
+    """The call ended with a status that is in no other row of the table.
+
+    gRPC's own error would say as much, but cannot be pickled on its way out of a replica.
+    """
+
+
 STATUS: dict[type[ShardError], grpc.StatusCode] = {
     ShardUnavailable: grpc.StatusCode.UNAVAILABLE,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -49,6 +57,7 @@ STATUS: dict[type[ShardError], grpc.StatusCode] = {
     InitializedOtherwise: grpc.StatusCode.ALREADY_EXISTS,
     OutOfSequence: grpc.StatusCode.FAILED_PRECONDITION,
     PastIncarnation: grpc.StatusCode.ABORTED,
+    UnexpectedStatus: grpc.StatusCode.UNKNOWN,  # gRPC's answer for a handler that failed
 }
 
 # The way back has more entries: a call that met its deadline may be sent again just the same.

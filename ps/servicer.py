@@ -10,9 +10,10 @@ import grpc
 
 from ps import wire
 from ps.errors import STATUS, ShardError
+from ps.push import Push
 from ps.rpc import parameter_shard_pb2 as messages
 from ps.rpc import parameter_shard_pb2_grpc as rpc
-from ps.store import Push, Store
+from ps.store import Store
 
 
 class ParameterShardServicer(rpc.ParameterShardServicer):

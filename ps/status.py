@@ -8,9 +8,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ps import wire
+from ps.description import ShardDescription
 from ps.rpc import parameter_shard_pb2 as messages
 from ps.rpc import parameter_shard_pb2_grpc as rpc
-from ps.store import ShardDescription
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from ps.description import ShardDescription
 from ps.errors import (
     InitializedOtherwise,
     InvalidRequest,
@@ -19,6 +20,7 @@ from ps.errors import (
     PastIncarnation,
 )
 from ps.layout import FlatVector, Layout
+from ps.push import Push, PushAnswer
 
 _MAX_GRADIENT = 1e18  # the square of more does not fit float32
 _SIMD_FLOATS = 16  # the widest vector of any processor that torch has kernels for: 512 bits
@@ -27,51 +29,13 @@ _SIMD_FLOATS = 16  # the widest vector of any processor that torch has kernels f
 class OptimizerSettings(BaseModel):
     """How a shard applies a gradient to its slice."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: Literal["adam"] = "adam"
     learning_rate: float = Field(0.0006, gt=0, description="Zoph & Le 2017, s4.1: CIFAR-10.")
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     epsilon: float = Field(1e-8, gt=0)
-
-
-@dataclass(frozen=True)
-class Push:
-    """One gradient under its name; the fields are PushRequest's."""
-
-    replica: int
-    sequence: int
-    incarnation: int
-    base_version: int
-    gradient: FlatVector
-
-
-@dataclass(frozen=True)
-class PushAnswer:
-    """What became of a push: version and updates right after it, staleness in pushes."""
-
-    version: int
-    updates: int
-    staleness: int
-    is_repeated: bool = False
-
-
-@dataclass(frozen=True)
-class ShardDescription:
-    """What a shard is and where it stands; the fields are DescribeResponse's."""
-
-    shard: int
-    num_shards: int
-    num_parameters: int
-    layout_sha256: bytes
-    is_initialized: bool
-    version: int
-    updates: int
-    num_repeated: int
-    num_refused: int
-    staleness_sum: int
-    staleness_max: int
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ps.description import ShardDescription
 from ps.errors import InvalidRequest
 from ps.layout import FlatVector
 from ps.rpc import parameter_shard_pb2 as messages
-from ps.store import ShardDescription
 
 SERVICE = messages.DESCRIPTOR.services_by_name["ParameterShard"].full_name
 

@@ -21,22 +21,24 @@ from workers.remote import spawn
 class ChildrenSettings(BaseModel):
     """How many children train at a time, and on what."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    per_replica: int = Field(
-        8, ge=1, strict=True, description="m in Zoph & Le 2017, s3.2; 8 in s4.1."
+    per_replica: int = Field(8, ge=1, le=1000, description="m in Zoph & Le 2017, s3.2; 8 in s4.1.")
+    num_cpus: float = Field(
+        1.0, ge=0.01, le=1000, description="Of each child; a fraction shares a core."
     )
-    num_cpus: float = Field(1.0, gt=0, description="Of each child; a fraction shares a core.")
-    num_gpus: float = Field(1.0, ge=0, description="Of each child; a fraction shares a GPU.")
+    num_gpus: float = Field(
+        1.0, ge=0, le=1000, description="Of each child; a fraction shares a GPU."
+    )
     max_deaths: int = Field(
-        3, ge=1, strict=True, description="Workers one trial may lose before it counts."
+        3, ge=1, le=1000, description="Workers one trial may lose before it counts."
     )
 
     @field_validator("num_gpus")
     @classmethod
-    def _whole_or_a_fraction_of_one(cls, num_gpus: float) -> float:
-        if num_gpus > 1 and num_gpus != int(num_gpus):
-            raise ValueError("must be a fraction of one GPU, or a whole number of them")
+    def _whole_or_a_part_of_one(cls, num_gpus: float) -> float:
+        if num_gpus != int(num_gpus) and not 0.01 <= num_gpus <= 1:
+            raise ValueError("must be 0.01 to 1 of one GPU, or a whole number of them")
         return num_gpus
 
 

@@ -10,8 +10,7 @@ import torch
 
 from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
 from child.training import TrainingSettings
-from controller import seeds
-from controller.policy import Policy, PolicySettings
+from controller.policy import PolicySettings
 from controller.random_search import RandomSearch
 from controller.reinforce import Reinforce
 from controller.replica import ControllerReplica
@@ -87,5 +86,4 @@ class ReplicaProcess:
 def _strategy(plan: ReplicaPlan, space: ConvolutionalSpace) -> Strategy:
     if plan.strategy == "random":
         return RandomSearch(space, plan.layout.num_parameters)
-    policy = Policy(space, plan.policy, seeds.weights_generator(plan.seed))
-    return Reinforce(policy, plan.layout.num_shards)
+    return Reinforce.untrained(space, plan.policy, plan.seed, plan.layout.num_shards)

@@ -10,14 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from child.convolutional.architecture import ConvolutionalArchitecture, ConvolutionalLayer
 from child.space import Decision
 
-Size = Annotated[int, Field(ge=1, le=4096, strict=True)]
-Choices = Annotated[tuple[Size, ...], Field(min_length=1)]
+Size = Annotated[int, Field(ge=1, le=4096)]
+# Lists in a file; not strict, so that they may become tuples.
+Choices = Annotated[tuple[Size, ...], Field(min_length=1, strict=False)]
 
 
 class ConvolutionalSettings(BaseModel):
     """The choices that each layer has. Zoph & Le 2017, s4.1: {1, 3, 5, 7} and {24, 36, 48, 64}."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     filter_heights: Choices = (1, 3, 5, 7)
     filter_widths: Choices = (1, 3, 5, 7)

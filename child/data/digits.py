@@ -15,12 +15,12 @@ NUM_IMAGES = 1797
 class DigitsSettings(BaseModel):
     """How the digits are split. What is neither validation nor test is trained on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: Literal["digits"] = "digits"
-    num_validation: int = Field(297, ge=1, strict=True)
-    num_test: int = Field(300, ge=1, strict=True)
-    split_seed: int = Field(0, ge=0, strict=True, description="Which images go where.")
+    num_validation: int = Field(297, ge=1, lt=NUM_IMAGES)
+    num_test: int = Field(300, ge=1, lt=NUM_IMAGES)
+    split_seed: int = Field(0, ge=0, lt=2**63, description="Which images go where.")
 
     @property
     def num_train(self) -> int:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def shards(targets: tuple[str, ...]) -> int:
     """Show how the parameter-server shards are doing.
 
-    Asks each for its health, and for what it has applied. RUN is the run directory of a search that runs now; ADDRESS is host:port of one shard.
-    Staleness is the number of pushes that a shard applied between a replica's pull and its push.
-    The exit code is 1 if a shard is not SERVING.
+    Asks each for its health, and for what it has applied. RUN is the run directory of a search
+    that runs now; ADDRESS is host:port of one shard. Staleness is the number of pushes that a shard
+    applied between a replica's pull and its push. The exit code is 1 if a shard is not SERVING.
     """
     from deploy.run import Run, RunError
     from ps.status import read_status

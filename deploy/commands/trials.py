@@ -50,12 +50,13 @@ def trials(run: Path, top: int | None, form: str) -> None:
 
     RUN is its run directory. Without --top, all trials in the order of their numbers.
     """
+    from controller.errors import LedgerError
     from deploy.run import Run, RunError
 
     try:
         with Run(run).ledger() as ledger:
             tested, listed = ledger.test_accuracies(), ledger.trials(top)
-    except RunError as error:
+    except (RunError, LedgerError) as error:
         raise UserMistake(str(error)) from error
     FORMATS[form]([asdict(t) | {"test_accuracy": tested.get(t.trial)} for t in listed])
 

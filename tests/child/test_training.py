@@ -364,6 +364,21 @@ def test_learning_rate_too_large_makes_the_child_infeasible(digits):
     assert result.state == "infeasible"
 
 
+def test_child_whose_last_step_breaks_its_weights_is_infeasible(ten_images):
+    # One step: the loss before it is finite, and the answers after it are not.
+    settings = TrainingSettings(
+        num_epochs=1, batch_size=10, learning_rate=1e38, momentum=0, nesterov=False
+    )
+    trainer = ChildTrainer(settings, ten_images)
+
+    result = trainer.train(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2)), seed=1
+    )
+
+    assert (result.state, result.reward, result.accuracy) == ("infeasible", 0.0, None)
+    assert result.reason == "an answer of the trained network is not finite"
+
+
 def out_of_memory():
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import sqlalchemy as sql
 
-from controller.database import READS_ONLY, connect
+from controller.database import READS_ONLY, connect, create_tables
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from controller.database import READS_ONLY, connect
 )
 def test_database_is_set_up_on_every_connection(url, pragma, value):
     engine = connect(url)
+    create_tables(engine)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.dispose)
         for _ in range(3):

@@ -50,6 +50,7 @@ def test_progress_counts_what_is_recorded_and_not_what_runs(ledger):
     progress = ledger.progress()
 
     assert (progress.num_trials, progress.num_recorded, progress.num_infeasible) == (10, 4, 1)
+    assert progress.num_in_flight == 2
     assert progress.recent_reward == pytest.approx((0.25 + 0.0 + 0.75 + 0.5) / 4)
     assert progress.best == ledger.trials()[2]
 
@@ -119,6 +120,7 @@ def test_trials_are_given_by_number_in_whatever_order_they_were_recorded(ledger)
 # --- While somebody writes.
 
 READERS = {
+    "is begun": lambda ledger: int(ledger.is_begun),
     "progress": lambda ledger: ledger.progress().num_recorded,
     "trials": lambda ledger: len(ledger.trials()),
     "top trials": lambda ledger: len(ledger.trials(top=5)),
@@ -137,7 +139,7 @@ def test_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(
     ledger.open_push(owner, trials, (0,), b"1234")
     ledger.record_test(1, 0.5)
     writer = locked()
-    for table in ("tests", "trials", "pushes"):
+    for table in ("tests", "trials", "pushes", "search"):
         writer.execute(f"DELETE FROM {table}")
     with (
         contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", timeout=0)) as third,

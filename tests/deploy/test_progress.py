@@ -15,6 +15,7 @@ def progress(**changes):
         "num_trials": 120,
         "num_recorded": 7,
         "num_infeasible": 0,
+        "num_in_flight": 0,
         "recent_reward": None,
         "best": None,
         "started_at": 0.0,

@@ -56,6 +56,14 @@ def test_ledger_that_has_begun_is_read(run):
         assert ledger.progress().num_trials == 3
 
 
+def test_ledger_that_cannot_be_read_is_said_to_be_so_and_stays(run):
+    (run.path / "ledger.sqlite").write_bytes(b"x" * 64)
+    with pytest.raises(RunError, match=r"cannot be read: .*ledger\.sqlite: file is not a database"):
+        run.ledger()
+    assert not run.discard_if_empty()
+    assert run.path.exists()
+
+
 def test_run_is_discarded_only_before_its_ledger_begins(run):
     other = Run.create(run.path.parent / "two", load_settings())
     begin(run)

@@ -85,9 +85,29 @@ def test_override_reaches_its_setting(override, value):
         ("optimizer.learning_rate=.inf", "optimizer.learning_rate=inf: must be a finite number"),
         ("policy.init_range=.inf", "policy.init_range=inf: must be a finite number"),
         ("policy.hidden_size=99999999", "policy.hidden_size=99999999: must be less than or equal"),
-        ("children.num_gpus=1.5", "children.num_gpus=1.5: must be a fraction of one GPU, or"),
+        (
+            "children.num_gpus=1.5",
+            "children.num_gpus=1.5: must be 0.01 to 1 of one GPU, or a whole",
+        ),
         ("data.num_test=1600", "num_validation=297 and num_test=1600: must leave"),
-        ("num_shards=99999999", "num_shards=99999999: must be between 1 and the number of param"),
+        ("num_shards=99999999", "num_shards=99999999: must be less than or equal to 1000"),
+        ("num_trials={a: 1}", "num_trials={'a': 1}: must be a valid integer"),
+        ("space.filter_heights={1: 2}", "space.filter_heights={1: 2}: must be a list"),
+        ("space.filter_heights=3", "space.filter_heights=3: must be a list"),
+        ("optimizer.learning_rate=true", "optimizer.learning_rate=True: must be a valid number"),
+        ("optimizer.learning_rate='0.1'", "optimizer.learning_rate='0.1': must be a valid number"),
+        ("training.nesterov='yes'", "training.nesterov='yes': must be a valid boolean"),
+        ("training.nesterov=1", "training.nesterov=1: must be a valid boolean"),
+        (
+            "schedule.num_layers=1001",
+            "schedule.num_layers=1001: must be less than or equal to 1000",
+        ),
+        (
+            "schedule={increase: 900, increase_every: 30}",
+            "num_trials=120, has 2706 layers: must be",
+        ),
+        ("client.pull_timeout_s=1e300", "client.pull_timeout_s=1e+300: must be less than or equal"),
+        ("children.num_gpus=0.001", "children.num_gpus=0.001: must be 0.01 to 1 of one GPU, or"),
         ("baseline_decay=1", "baseline_decay=1: must be less than 1"),
         ("data.name=cifar", "data.name='cifar': must be 'digits'"),
         ("seed", "--set seed: must be key=value"),
@@ -98,6 +118,26 @@ def test_override_reaches_its_setting(override, value):
 def test_mistake_is_named_with_key_value_and_what_must_hold(override, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         load_settings(overrides=[override])
+
+
+def test_policy_too_small_for_its_shards_is_refused():
+    small = ["hidden_size=1", "num_layers=1", "embedding_size=1"]
+    with pytest.raises(
+        SettingsError, match=r"num_shards=1000: must be between 1 and the number of"
+    ):
+        load_settings(overrides=["num_shards=1000", *(f"policy.{key}" for key in small)])
+
+
+def test_numbers_are_read_as_people_write_them(tmp_path):
+    path = tmp_path / "numbers.yaml"
+    path.write_text("data: {name: digits}\noptimizer: {learning_rate: 1e-3, epsilon: 1.5E-8}\n")
+    optimizer = load_settings(path).optimizer
+    assert (optimizer.learning_rate, optimizer.epsilon) == (0.001, 1.5e-8)
+
+
+def test_settings_file_may_be_named_by_a_string(tmp_path):
+    (tmp_path / "mine.yaml").write_text("data: {name: digits}\nseed: 5\n")
+    assert load_settings(str(tmp_path / "mine.yaml")).seed == 5
 
 
 def test_all_mistakes_of_a_file_are_in_one_message(tmp_path):
@@ -112,7 +152,12 @@ def test_all_mistakes_of_a_file_are_in_one_message(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- 1\n", "must be a mapping"), ("a: [", "is not YAML"), ("seed: 1\n", "data: must be given")],
+    [
+        ("- 1\n", "must be a mapping"),
+        ("a: [", "is not YAML"),
+        ("seed: 1\n", "data: must be given"),
+        ("seed: 1\nseed: 2\n", "'seed' stands there twice"),
+    ],
 )
 def test_file_that_is_no_settings_is_refused(tmp_path, text, message):
     path = tmp_path / "settings.yaml"
@@ -145,6 +190,6 @@ def test_setting_that_is_left_out_is_the_papers(tmp_path):
 
 def test_first_weights_are_a_function_of_the_seed_alone():
     one, same, other = (
-        load_settings(overrides=[f"seed={seed}"]).initial_strategy().values for seed in (1, 1, 2)
+        load_settings(overrides=[f"seed={seed}"]).untrained().values for seed in (1, 1, 2)
     )
     assert one.tobytes() == same.tobytes() != other.tobytes()

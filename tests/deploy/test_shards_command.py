@@ -11,7 +11,7 @@ from ps.store import OptimizerSettings
 
 @pytest.fixture
 def strategy():
-    return load_settings(overrides=["num_shards=2"]).initial_strategy()
+    return load_settings(overrides=["num_shards=2"]).untrained()
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", **progre
         "num_trials": len(trials),
         "num_recorded": len(recorded),
         "num_infeasible": 0,
+        "num_in_flight": 0,
         "recent_reward": None,
         "best": max(recorded, key=lambda t: t.reward, default=None),
         "started_at": 1000.0,

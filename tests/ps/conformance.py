@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import pytest
 
+from ps.description import ShardDescription
 from ps.errors import (
     InitializedOtherwise,
     InvalidRequest,
@@ -14,7 +15,8 @@ from ps.errors import (
     PastIncarnation,
 )
 from ps.layout import FlatVector, Layout
-from ps.store import OptimizerSettings, Push, PushAnswer, ShardDescription, Store
+from ps.push import Push, PushAnswer
+from ps.store import OptimizerSettings, Store
 
 LAYOUT = Layout((("weight", (3, 4)), ("bias", (5,))), num_shards=1)
 OPTIMIZER = OptimizerSettings(learning_rate=0.1)

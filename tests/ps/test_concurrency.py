@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ps.layout import Layout
-from ps.store import OptimizerSettings, Push, Store
+from ps.push import Push
+from ps.store import OptimizerSettings, Store
 
 NUM_REPLICAS = 8
 NUM_PUSHES = 15

@@ -176,6 +176,16 @@ def test_health_watchers_that_leave_while_the_shard_drains_do_not_hold_it(
         threads.submit(server.close).result(timeout=30)
 
 
+def test_health_watchers_that_stay_hear_of_the_drain_and_do_not_hold_it(serve, health_of, threads):
+    (server,) = serve(LAYOUT, settings=ServerSettings(drain_timeout_s=3600))
+    watchers = [watch(health_of(server), PROCESS) for _ in range(3)]
+    assert [next(watcher).status for watcher in watchers] == [SERVING] * 3
+
+    threads.submit(server.close).result(timeout=30)
+
+    assert [[answer.status for answer in watcher] for watcher in watchers] == [[NOT_SERVING]] * 3
+
+
 def test_health_of_a_shard_outlives_another_shard_of_the_process(serve, health_of):
     one, other = serve(LAYOUT) + serve(LAYOUT)
     other.close()

@@ -8,7 +8,8 @@ import pytest
 
 from ps.errors import InvalidRequest
 from ps.layout import Layout
-from ps.store import OptimizerSettings, Push, Store
+from ps.push import Push
+from ps.store import OptimizerSettings, Store
 
 from .conformance import (
     INITIAL,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ps import wire
+from ps.description import ShardDescription
 from ps.errors import InvalidRequest
 from ps.rpc import parameter_shard_pb2 as messages
-from ps.store import ShardDescription
 
 
 @given(st.binary(max_size=64).map(lambda data: data * 4))

@@ -1,5 +1,6 @@
 """How a search ends when it is stopped, or when one of its processes is killed."""
 
+import math
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from support.waiting import wait_until
 
 from deploy.run import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 START_S = 90
 
@@ -68,6 +69,13 @@ def start(tmp_path):
         process._process.stdout.close()
 
 
+def assert_one_file_says(path, state):
+    """The ledger is whole without a look at its write-ahead log, which would fold it in."""
+    assert not (path / "ledger.sqlite-wal").exists()
+    with Run(path).ledger() as ledger:
+        assert ledger.progress().state == state
+
+
 def assert_nothing_is_left(pids):
     for name, pid in pids.items():
         wait_until(lambda pid=pid: not is_alive(pid), f"the end of {name}", 15)
@@ -110,9 +118,51 @@ def test_second_signal_ends_at_once_and_keeps_what_was_recorded(start):
     assert code == 130, output
     assert "stopped at once" in output
     assert "Traceback" not in output
-    with Run(search.path).ledger() as ledger:
-        assert ledger.progress().state == "stopped"
+    assert_one_file_says(search.path, "stopped")
     assert_nothing_is_left(pids)
+
+
+@pytest.mark.parametrize(("moment", "is_kept"), [("starting Ray", False), ("3 shards", True)])
+def test_signal_before_the_first_trial_ends_at_once(start, moment, is_kept):
+    search = start()
+    log = search.path / "logs" / "search.log"
+    wait_until(lambda: log.exists() and moment in log.read_text(), moment, START_S)
+    search.send(signal.SIGINT)
+    code, output = search.end(60)
+    assert code == 130, output
+    assert "stopped at once" in output
+    assert "Traceback" not in output
+    assert search.path.exists() == is_kept
+    assert_nothing_is_left(search.pids())
+
+
+def test_killed_worker_of_the_test_takes_nothing_from_the_search(start):
+    search = start(
+        **{
+            "num_trials": 1,
+            "num_replicas": 1,
+            "children.per_replica": 1,
+            "training.num_epochs": 300,
+        }
+    )
+    log = search.path / "logs" / "test.log"
+    wait_until(lambda: log.exists() and "process" in log.read_text(), "the test", START_S)
+    os.kill(pid_of(search.path, "test"), signal.SIGKILL)
+    code, output = search.end(60)
+    assert code == 0, output
+    assert "its best network was not tested: the test: its process died" in output
+    assert "Search finished: 1 of 1 trials" in output
+    assert_one_file_says(search.path, "finished")
+
+
+def test_random_search_goes_through_the_same_harness(start):
+    search = start(strategy="random")
+    code, output = search.end(120)
+    assert code == 0, output
+    with Run(search.path).ledger() as ledger:
+        trials, pushes = ledger.trials(), ledger.pushes()
+    assert all(lp == pytest.approx(-math.log(2)) for t in trials for lp in t.log_probs[2::3])
+    assert max(push.versions[0] for push in pushes) == len(pushes)
 
 
 def search_log(search):
@@ -133,6 +183,8 @@ def test_killed_process_ends_the_search_with_its_name(start, victim, named):
     assert named in output.partition("Error: ")[2]
     assert "Traceback" not in output
     assert f"What was recorded stays in {search.path}" in output
+    if victim != "ledger":  # who is killed leaves its log
+        assert_one_file_says(search.path, "failed")
     with Run(search.path).ledger() as ledger:
         progress = ledger.progress()
     assert progress.state == "failed"

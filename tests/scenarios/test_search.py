@@ -12,6 +12,7 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.runs import is_alive, overrides, pid_of
+from support.waiting import wait_until
 
 from deploy.cli import main
 from deploy.run import Run
@@ -63,6 +64,7 @@ class Searched:
     run: Run
     output: str
     health: dict[tuple[str, str], set[str]]
+    files: set[str]  # in the run directory, before anybody looked into it
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,8 @@ def searched(tmp_path_factory):
             observer.stop.set()
             thread.join()
     assert code == 0, output.getvalue()
-    return Searched(Run(home / "run"), output.getvalue(), observer.seen)
+    files = {path.name for path in (home / "run").iterdir()}
+    return Searched(Run(home / "run"), output.getvalue(), observer.seen, files)
 
 
 @pytest.fixture
@@ -94,7 +97,6 @@ def test_every_trial_of_the_budget_is_recorded_once(ledger):
     trials = ledger.trials()
     assert [t.trial for t in trials] == list(range(1, 11))
     assert {t.state for t in trials} == {"completed"}
-    assert {t.replica for t in trials} == {0, 1}
 
 
 def test_every_reward_is_in_exactly_one_closed_push(ledger):
@@ -152,11 +154,12 @@ def test_best_network_is_tested_once_and_repeats_its_accuracies(searched, ledger
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_no_process_is_left_behind(searched, process):
-    assert not is_alive(pid_of(searched.run.path, process))
+    pid = pid_of(searched.run.path, process)
+    wait_until(lambda: not is_alive(pid), f"the end of {process}", 15)
 
 
-def test_ledger_of_a_finished_search_is_one_file(searched):
-    assert not (searched.run.path / "ledger.sqlite-wal").exists()
+def test_run_directory_of_a_finished_search_holds_these_files(searched):
+    assert searched.files == {"settings.yaml", "ledger.sqlite", "logs"}
 
 
 def test_output_without_a_terminal_is_plain_lines(searched):
