@@ -1,6 +1,6 @@
 """Does the search learn? The default search, with and without learning, over several seeds.
 
-    python benchmarks/learning.py                        # seeds 1 2 3: about 15 minutes on 2 cores
+    python benchmarks/learning.py                        # seeds 1 2 3: about 7 minutes on 2 cores
     python benchmarks/learning.py --seeds 1 --json FILE
 
 Every search is `nasrl search`, with its real processes. Printed is, for each, the mean reward in

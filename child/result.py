@@ -14,6 +14,8 @@ class TrialResult:
     reward: what the policy learns from, in [0, 1]; 0 for an infeasible child.
     accuracies: validation accuracy after each epoch, fractions in [0, 1].
     accuracy: the one that the reward was made from; None for an infeasible child.
+    num_parameters: of the network; 0 where it could not be built.
+    seconds: building, training and validating it took.
     reason: why the child is infeasible, else empty.
     """
 

@@ -12,8 +12,7 @@ class Decision:
     """One step of the policy: pick one of ``num_choices`` choices, numbered from 0.
 
     Decisions of the same kind share their embedding and their softmax, wherever in the list
-    they stand. A choice is one integer whatever the decision: where several options may be taken at
-    once, as the earlier layers at an anchor point, it has a bit for each.
+    they stand. A choice is one integer, whatever it decides.
     """
 
     kind: str
@@ -21,7 +20,7 @@ class Decision:
 
 
 class Architecture(Protocol):
-    """A network described as a value: equal, hashable, printable, and JSON there and back."""
+    """A network described as a value: equal, hashable, printable, and a JSON object."""
 
     def __hash__(self) -> int: ...
 
@@ -46,7 +45,7 @@ class Space(Protocol):
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """Every decision that can occur, one for each kind."""
+        """Every decision by softmax that can occur, one for each kind."""
         ...
 
     def next_decision(self, choices: Sequence[int], depth: int) -> Decision | None:

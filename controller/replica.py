@@ -89,8 +89,9 @@ class ControllerReplica:
         """Run rounds until the budget of the search is spent, or until drained.
 
         Raises:
-            ps.errors.ShardError, controller.ledger.LedgerError: the round cannot be finished;
+            ps.errors.ShardError, controller.errors.LedgerError: the round cannot be finished;
                 what was recorded stays.
+            ValueError: the gradient is not finite; it was not pushed.
         """
         while not self._is_draining.is_set():
             reservations = self._ledger.reserve(self._owner, self._children.num_workers)

@@ -9,8 +9,8 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-# Where nobody looks on, lines are not cut to a terminal's width.
-PIPED_WIDTH = 200
+# Where nobody looks on, no line is wrapped: a table is as wide as what it holds.
+PIPED_WIDTH = 10_000
 
 
 def print_table(columns: Mapping[str, JustifyMethod], rows: Iterable[Sequence[str]]) -> None:

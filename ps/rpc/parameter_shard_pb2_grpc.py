@@ -67,8 +67,8 @@ class ParameterShardServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Initialize(self, request, context):
-        """Gives the shard its first values. A repeat with the same digests changes
-        nothing and is answered like the first; any other is ALREADY_EXISTS.
+        """Gives the shard its first values. A repeat with the same layout and values
+        changes nothing and is answered like the first; any other is ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

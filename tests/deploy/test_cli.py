@@ -3,7 +3,10 @@ import sys
 
 import pytest
 
+from controller.ledger import Ledger
+from controller.records import SearchRecord
 from deploy.cli import main
+from deploy.run import Run
 from deploy.settings import load_settings
 
 
@@ -47,6 +50,22 @@ def test_run_without_a_ledger_is_said_to_have_none(tmp_path, capsys):
     (tmp_path / "settings.yaml").write_text(load_settings().to_yaml())
     assert main(["trials", str(tmp_path)]) == 2
     assert "has no ledger" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["trials", "RUN"], ["shards", "RUN"], ["shards", "[::1]:1"]])
+def test_verbs_that_only_look_do_not_wait_for_torch_and_ray(arguments, tmp_path):
+    run = Run.create(tmp_path / "RUN", load_settings())
+    Ledger.create(run.ledger_url, SearchRecord(3, 0.9, run.settings.schedule, {}, {})).close()
+    script = f"""
+import sys
+from deploy.cli import main
+main({arguments!r})
+sys.exit(any(name in sys.modules for name in ("torch", "ray", "sklearn")))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_module_runs_from_any_folder(tmp_path):
