@@ -122,7 +122,9 @@ def test_second_signal_ends_at_once_and_keeps_what_was_recorded(start):
     assert_nothing_is_left(pids)
 
 
-@pytest.mark.parametrize(("moment", "is_kept"), [("starting Ray", False), ("3 shards", True)])
+@pytest.mark.parametrize(
+    ("moment", "is_kept"), [("starting Ray", False), ("3 shards", True), ("serving at", True)]
+)
 def test_signal_before_the_first_trial_ends_at_once(start, moment, is_kept):
     search = start()
     log = search.path / "logs" / "search.log"
