@@ -51,7 +51,7 @@ class ClientSettings(BaseModel):
     push_timeout_s: float = Field(
         15.0, gt=0, le=3600, description="One attempt at Push or Initialize."
     )
-    max_attempts: int = Field(4, ge=1, le=10, description="Attempts at a call before it fails.")
+    max_attempts: int = Field(4, ge=1, le=30, description="Attempts at a call before it fails.")
     backoff_s: float = Field(
         0.2, gt=0, le=10, description="Wait before the second attempt; it doubles."
     )
