@@ -240,6 +240,28 @@ class Ledger(LedgerReader):
                 )
             return sequence
 
+    def replace_push(
+        self, owner: Owner, sequence: int, base_versions: Sequence[int], gradient: bytes
+    ) -> None:
+        """Put another gradient of the same trials into an open push that a shard found too stale.
+
+        Shards that have accepted the push already take no notice of what it now carries.
+
+        Raises:
+            NotOwner: a newer life of the replica is known.
+            WrongState: there is no such push, or it is closed.
+        """
+        with self._write() as connection:
+            _check_life(connection, owner)
+            replaced = connection.execute(
+                PUSHES.update()
+                .where(PUSHES.c.replica == owner.replica, PUSHES.c.sequence == sequence)
+                .where(PUSHES.c.closed_at.is_(None))
+                .values(base_versions=list(base_versions), gradient=gradient)
+            ).rowcount
+            if replaced != 1:
+                raise WrongState(f"push r{owner.replica}#{sequence} is not open")
+
     def close_push(
         self, owner: Owner, sequence: int, versions: Sequence[int], staleness: Sequence[int]
     ) -> None:

@@ -34,7 +34,11 @@ class RandomSearch:
         ]
 
     def gradient(
-        self, depths: Sequence[int], rollouts: Sequence[Rollout], advantages: Sequence[float]
+        self,
+        depths: Sequence[int],
+        rollouts: Sequence[Rollout],
+        advantages: Sequence[float],
+        is_reweighted: bool = False,
     ) -> FlatVector:
         return np.zeros(self._num_parameters, np.float32)
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from child.space import Space
 from controller import seeds
 from controller.policy import Policy, PolicySettings
 from controller.rollout import Rollout
 from ps.layout import FlatVector, Layout
+
+_RATIO_BOUNDS = (0.8, 1.2)
 
 
 class Reinforce:
@@ -58,9 +61,18 @@ class Reinforce:
         return self._policy.sample(depths, generators)
 
     def gradient(
-        self, depths: Sequence[int], rollouts: Sequence[Rollout], advantages: Sequence[float]
+        self,
+        depths: Sequence[int],
+        rollouts: Sequence[Rollout],
+        advantages: Sequence[float],
+        is_reweighted: bool = False,
     ) -> FlatVector:
         """Give the gradient of the loss at the parameters that were loaded last.
+
+        Where those are not the ones that the rollouts were sampled with (is_reweighted), each
+        decision counts by how much more probable it has become since, P(a_t) / P_then(a_t), kept
+        within 0.8 and 1.2 as in Schulman et al. 2017, s3. (The ratio of a whole rollout would be of
+        no use: it is a product of dozens of these.)
 
         Raises:
             ValueError: an advantage, or the gradient, is not finite.
@@ -68,6 +80,9 @@ class Reinforce:
         if not np.isfinite(advantages).all():
             raise ValueError(f"advantages={list(advantages)}: must be finite")
         log_probs = self._policy.log_probs(depths, [r.choices for r in rollouts])  # (m, T)
+        if is_reweighted:
+            then = pad_sequence([torch.tensor(r.log_probs) for r in rollouts], batch_first=True)
+            log_probs = log_probs * (log_probs.detach() - then).exp().clamp(*_RATIO_BOUNDS)
         loss = -(log_probs.sum(dim=1) * torch.tensor(advantages)).mean()
         names, parameters = zip(*self._policy.named_parameters(), strict=True)
         # A kind of decision that no rollout met has no part in the loss: its gradient is zero.

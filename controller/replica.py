@@ -16,6 +16,7 @@ from controller.strategy import Strategy
 from controller.trial import Owner, Reservation, Stamp, Start
 from ps import wire
 from ps.client import ShardClient
+from ps.errors import StalePush
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,10 @@ class LedgerOfReplica(Protocol):
     def open_push(
         self, owner: Owner, trials: Sequence[int], base_versions: Sequence[int], gradient: bytes
     ) -> int: ...
+
+    def replace_push(
+        self, owner: Owner, sequence: int, base_versions: Sequence[int], gradient: bytes
+    ) -> None: ...
 
     def close_push(
         self, owner: Owner, sequence: int, versions: Sequence[int], staleness: Sequence[int]
@@ -139,13 +144,28 @@ class ControllerReplica:
         for trial, result in self._children.train(children):
             stamps[trial] = self._ledger.record(self._owner, trial, result)
             logger.info("trial %d: %s, reward %.4f", trial, result.state, result.reward)
-        gradient = self._strategy.gradient(
-            depths, rollouts, [stamps[trial].advantage for trial in trials]
-        )
+        advantages = [stamps[trial].advantage for trial in trials]
+        gradient = self._strategy.gradient(depths, rollouts, advantages)
         sequence = self._ledger.open_push(self._owner, trials, pulled.versions, wire.pack(gradient))
-        answers = shards.push(
-            self._owner.replica, self._owner.incarnation, sequence, pulled.versions, gradient
-        )
+        while True:
+            try:
+                answers = shards.push(
+                    self._owner.replica,
+                    self._owner.incarnation,
+                    sequence,
+                    pulled.versions,
+                    gradient,
+                )
+                break
+            except StalePush as refusal:
+                # Whenever this happens, another replica's push was accepted: the search goes on.
+                logger.info("computing the gradient again: %s", refusal)
+                pulled = shards.pull()
+                self._strategy.load(pulled.values)
+                gradient = self._strategy.gradient(depths, rollouts, advantages, is_reweighted=True)
+                self._ledger.replace_push(
+                    self._owner, sequence, pulled.versions, wire.pack(gradient)
+                )
         self._ledger.close_push(
             self._owner,
             sequence,

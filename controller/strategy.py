@@ -28,7 +28,15 @@ class Strategy(Protocol):
         ...
 
     def gradient(
-        self, depths: Sequence[int], rollouts: Sequence[Rollout], advantages: Sequence[float]
+        self,
+        depths: Sequence[int],
+        rollouts: Sequence[Rollout],
+        advantages: Sequence[float],
+        is_reweighted: bool = False,
     ) -> FlatVector:
-        """Give the gradient, (P,) float32, of a loss to be minimized by the shards."""
+        """Give the gradient, (P,) float32, of a loss to be minimized by the shards.
+
+        is_reweighted: other parameters were loaded since the rollouts were sampled; their decisions
+        are weighted for that.
+        """
         ...

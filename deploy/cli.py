@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from deploy.commands.reshard import reshard
 from deploy.commands.search import search
+from deploy.commands.shard import shard
 from deploy.commands.shards import shards
 from deploy.commands.trials import trials
 from deploy.mistake import UserMistake
@@ -25,6 +27,8 @@ def nasrl() -> None:
 nasrl.add_command(search)
 nasrl.add_command(trials)
 nasrl.add_command(shards)
+nasrl.add_command(shard)
+nasrl.add_command(reshard)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

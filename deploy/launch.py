@@ -23,8 +23,11 @@ from deploy.cluster import ClusterError, cluster
 from deploy.run import Run
 from deploy.settings import SearchSettings
 from ps.client import ShardClient
+from ps.credentials import CredentialsError
 from ps.errors import ShardError
+from ps.folder import shard_folder
 from ps.layout import Layout
+from ps.plan import ShardPlan
 from workers.child import spawn_child_worker
 from workers.ledger import LedgerProcess, RemoteLedger
 from workers.process import ProcessSetup
@@ -95,26 +98,35 @@ def run_search(
     data = settings.data.load()
     untrained = settings.untrained()
     setup = ProcessSetup(run.log_dir)
+    if settings.shards.needs_tls:
+        _issue_certificates(settings, run)
     with _named_failures(), cluster(settings, run.path, watcher.say):
         if is_stopping():
             raise KeyboardInterrupt
         with _ledger(run, settings, setup) as ledger_actor:
             ledger = RemoteLedger(ledger_actor)
+            num_children = settings.num_replicas * settings.children.per_replica
             watcher.say(
                 f"starting {settings.num_shards} shards, {settings.num_replicas} controller "
-                f"replicas, {settings.num_replicas * settings.children.per_replica} child workers"
+                f"replicas, {num_children} child workers"
+                if not settings.shards.addresses
+                else f"starting {settings.num_replicas} controller replicas, {num_children} child "
+                f"workers; the shards are expected at {', '.join(settings.shards.addresses)}"
             )
             with (
-                _shards(settings, setup, untrained.layout) as shards,
-                _replicas(settings, setup, untrained.layout, ledger_actor, data) as replicas,
+                _shards(settings, run, setup, untrained.layout) as shards,
+                _replicas(settings, run, setup, untrained.layout, ledger_actor, data) as replicas,
             ):
-                addresses = [
+                addresses = settings.shards.addresses or [
                     _await(shard.address.remote(), f"shard {index}", is_stopping)
                     for index, shard in enumerate(shards)
                 ]
-                with ShardClient(untrained.layout, addresses, settings.client) as client:
+                launcher = run.identity("launcher")
+                with ShardClient(untrained.layout, addresses, settings.client, launcher) as client:
                     client.initialize(untrained.values)
                 watcher.say(f"the shards are serving at {', '.join(addresses)}")
+                if settings.shards.is_open_to_all:
+                    watcher.say("warning: whoever reaches these addresses can change the policy")
                 with run.endpoints_of(addresses):
                     is_stopped = _wait(replicas, shards, addresses, ledger, watcher, is_stopping)
             ledger.end("stopped" if is_stopped else "finished")
@@ -122,6 +134,20 @@ def run_search(
             if not is_stopped:
                 test = _test_best(settings, setup, ledger, data, watcher, is_stopping)
             return SearchResult(ledger.progress(), ledger.trials(), ledger.pushes(), test)
+
+
+def _issue_certificates(settings: SearchSettings, run: Run) -> None:
+    """Give every process that talks to the shards its certificate, or renew it."""
+    # Whoever needs no certificates does not wait for the library.
+    from ps.authority import CertificateAuthority
+
+    authority = CertificateAuthority.open_or_create(run.certificates_path, run.path.name)
+    for name in ("launcher", "observer"):
+        authority.issue(name)
+    for shard in range(settings.num_shards):
+        authority.issue(f"shard-{shard}")
+    for replica in range(settings.num_replicas):
+        authority.issue(f"replica-{replica}")
 
 
 @contextmanager
@@ -156,13 +182,22 @@ def _ledger(run: Run, settings: SearchSettings, setup: ProcessSetup) -> Iterator
 
 
 @contextmanager
-def _shards(settings: SearchSettings, setup: ProcessSetup, layout: Layout) -> Iterator[list[Any]]:
-    """Start the shards; drain them at the end."""
-    shared = (settings.optimizer, settings.shards)
+def _shards(
+    settings: SearchSettings, run: Run, setup: ProcessSetup, layout: Layout
+) -> Iterator[list[Any]]:
+    """Start the shards; drain them at the end. None are started that somebody else starts."""
     # Two threads: one for `serve`, one for the rest.
     actors = [
-        spawn(ShardProcess, setup, layout, shard, *shared, num_threads=2)
-        for shard in range(settings.num_shards)
+        spawn(
+            ShardProcess,
+            setup,
+            ShardPlan(layout, shard, settings.optimizer, settings.updates),
+            settings.shards,
+            shard_folder(run.path, shard),
+            run.identity(f"shard-{shard}"),
+            num_threads=2,
+        )
+        for shard in range(0 if settings.shards.addresses else settings.num_shards)
     ]
     try:
         yield actors
@@ -178,7 +213,12 @@ def _shards(settings: SearchSettings, setup: ProcessSetup, layout: Layout) -> It
 
 @contextmanager
 def _replicas(
-    settings: SearchSettings, setup: ProcessSetup, layout: Layout, ledger: Any, data: ImageData
+    settings: SearchSettings,
+    run: Run,
+    setup: ProcessSetup,
+    layout: Layout,
+    ledger: Any,
+    data: ImageData,
 ) -> Iterator[list[Any]]:
     """Start the replicas with their child workers; at the end, end both."""
     plan = ReplicaPlan(
@@ -188,6 +228,7 @@ def _replicas(
         policy=settings.policy,
         layout=layout,
         client=settings.client,
+        certificates=run.certificates,
         training=settings.training,
         children=settings.children,
     )
@@ -295,5 +336,5 @@ def _named_failures() -> Iterator[None]:
         yield
     except ray.exceptions.RayError as error:
         raise SearchError(f"a process of the search died; {summary_of(error)}") from error
-    except (ClusterError, ShardError, LedgerError) as error:
+    except (ClusterError, ShardError, LedgerError, CredentialsError) as error:
         raise SearchError(str(error)) from error

@@ -17,6 +17,7 @@ from controller.ledger_reader import LedgerReader
 
 if TYPE_CHECKING:
     from deploy.settings import SearchSettings
+    from ps.credentials import Identity
 
 
 class RunError(Exception):
@@ -29,6 +30,8 @@ class Run:
     settings.yaml   what was run, complete
     ledger.sqlite   the trials and pushes; written by the search alone. While it runs, and if it
                     was killed, the newest are in ledger.sqlite-wal beside it
+    shards/         the state of each shard: its journal and its checkpoints
+    certificates/   the search's certificate authority and who it vouches for, where TLS is on
     endpoints.json  where the shards listen, while the search lives
     logs/           one file for each process
     """
@@ -73,6 +76,28 @@ class Run:
     @property
     def log_dir(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def certificates_path(self) -> Path:
+        """Where the certificates are, if the search has any."""
+        return self.path / "certificates"
+
+    @property
+    def certificates(self) -> Path | None:
+        """The folder of the certificates; None where the shards have no TLS."""
+        return self.certificates_path if self.certificates_path.is_dir() else None
+
+    def identity(self, name: str) -> Identity | None:
+        """Give the certificate of a process, such as shard-3; None where the shards have no TLS.
+
+        Raises:
+            ps.credentials.CredentialsError: the folder is broken.
+        """
+        if self.certificates is None:
+            return None
+        from ps.credentials import Identity
+
+        return Identity.load(self.certificates, name)
 
     @property
     def ledger_url(self) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,8 +19,9 @@ from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
 from controller.schedule import ScheduleSettings
 from ps.client import ClientSettings
+from ps.optimizer import AdamSettings, OptimizerSettings
+from ps.plan import UpdateSettings
 from ps.server import ServerSettings
-from ps.store import OptimizerSettings
 from workers.child import ChildrenSettings
 
 EXAMPLE = files("deploy").joinpath("searches", "digits.yaml")
@@ -48,13 +49,24 @@ class SearchSettings(BaseModel):
     training: TrainingSettings = TrainingSettings()
     children: ChildrenSettings = ChildrenSettings()
     policy: PolicySettings = PolicySettings()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: OptimizerSettings = AdamSettings()
+    updates: UpdateSettings = UpdateSettings()
     shards: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
 
     @model_validator(mode="after")
     def _every_shard_owns_parameters(self) -> Self:
         self.untrained()
+        return self
+
+    @model_validator(mode="after")
+    def _every_shard_has_an_address(self) -> Self:
+        given = len(self.shards.addresses)
+        if given not in (0, self.num_shards):
+            raise ValueError(
+                f"shards.addresses: {given} addresses: must be none, or num_shards="
+                f"{self.num_shards}, one for each"
+            )
         return self
 
     @model_validator(mode="after")
@@ -157,33 +169,65 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _describe(mistake: Any) -> str:
     """Turn one mistake found by pydantic into a line: name, value, what must hold, what to do."""
-    location: tuple[int | str, ...] = mistake["loc"]
+    location = _without_tags(mistake["loc"])
     key = ".".join(str(part) for part in location)
-    if mistake["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+    given, kind = mistake["input"], mistake["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(mistake["loc"][:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ";"
         return f"unknown setting {key!r}{hint} known: {', '.join(known)}"
-    if mistake["type"] == "missing":
+    if kind == "missing":
         return f"{key}: must be given; `nasrl search --example` prints every setting"
-    if mistake["type"] == "model_type":
-        return f"{key}={mistake['input']!r}: must hold settings: {', '.join(_known_keys(location))}"
+    if kind == "union_tag_invalid":
+        tags = mistake["ctx"]["expected_tags"].replace("'", "")
+        return f"{key}.name={given['name']!r}: must be one of {tags}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"{key}={given!r}: must hold settings: {', '.join(_known_keys(location))}"
     what = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     what = what.replace("a valid tuple", "a list")
     # A mistake between several keys names them and their values itself.
-    return what if _is_section(location) else f"{key}={mistake['input']!r}: {what}"
+    if _model_at(mistake["loc"]):
+        return f"{key}: {what}" if key else what
+    return f"{key}={given!r}: {what}"
 
 
-def _is_section(location: Sequence[Any]) -> bool:
-    known: Any = SearchSettings
+def _models_of(annotation: Any) -> dict[str | None, Any]:
+    """Give the kinds of settings that a key may hold, by the name that tells them apart."""
+    members = [m for m in (annotation, *get_args(annotation)) if hasattr(m, "model_fields")]
+    if len(members) == 1:
+        return {None: members[0]}
+    return {get_args(m.model_fields["name"].annotation)[0]: m for m in members}
+
+
+def _model_at(location: Sequence[Any]) -> Any:
+    """Give the settings at a place where pydantic found a mistake; None where there is a value."""
+    model: Any = SearchSettings
+    kinds: dict[str | None, Any] = {}
     for part in location:
-        known = getattr(known, "model_fields", {}).get(part)
-        known = known and known.annotation
-    return hasattr(known, "model_fields")
+        if part in kinds:  # one of several kinds, which has a place of its own
+            model, kinds = kinds[part], {}
+            continue
+        model = model or next(iter(kinds.values()), None)
+        field = getattr(model, "model_fields", {}).get(part)
+        kinds = _models_of(field.annotation) if field is not None else {}
+        model = kinds.pop(None, None)
+    return model or next(iter(kinds.values()), None)
+
+
+def _without_tags(location: Sequence[Any]) -> tuple[Any, ...]:
+    """Give the place as a person writes it, without the kind that pydantic puts in."""
+    return tuple(
+        part
+        for index, part in enumerate(location)
+        if not index or part not in _kinds_at(location[:index])
+    )
+
+
+def _kinds_at(location: Sequence[Any]) -> Sequence[str]:
+    field = SearchSettings.model_fields.get(location[0]) if len(location) == 1 else None
+    return [] if field is None else [name for name in _models_of(field.annotation) if name]
 
 
 def _known_keys(sections: Sequence[Any]) -> list[str]:
-    model: Any = SearchSettings
-    for section in sections:
-        model = model.model_fields[section].annotation
-    return list(model.model_fields)
+    return list(_model_at(sections).model_fields)

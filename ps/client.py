@@ -1,43 +1,39 @@
-"""Pull and push across all shards at once: deadlines, resends, status codes → errors."""
+"""Pull and push across all shards at once: resends, epochs, status codes → errors."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NoReturn, TypeVar
 
 import grpc
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ps import wire
+from ps.connection import Answer, ShardConnection
+from ps.credentials import Identity
 from ps.description import ShardDescription
-from ps.errors import ERRORS, InvalidRequest, ShardError, ShardUnavailable, UnexpectedStatus
+from ps.errors import (
+    ERRORS,
+    InvalidRequest,
+    ShardError,
+    ShardUnavailable,
+    StateLost,
+    UnexpectedStatus,
+)
 from ps.layout import FlatVector, Layout
-from ps.push import PushAnswer
-from ps.rpc import parameter_shard_pb2 as messages
-from ps.rpc import parameter_shard_pb2_grpc as rpc
+from ps.push import Push, PushAnswer
 
 logger = logging.getLogger(__name__)
 
-# On the shards' side the same options stand in `ps.server`.
-_OPTIONS = [
-    ("grpc.keepalive_time_ms", 8_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),  # without it a frozen shard is noticed after a minute
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # children train longer than the default
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),  # resends are this module's business alone
-]
+T = TypeVar("T")
+
+_LOOK_UP_S = 0.5  # how often a shard that does not answer is looked up again
 
 
 class ClientSettings(BaseModel):
@@ -49,9 +45,9 @@ class ClientSettings(BaseModel):
         10.0, gt=0, le=3600, description="One attempt at Pull or Describe."
     )
     push_timeout_s: float = Field(
-        15.0, gt=0, le=3600, description="One attempt at Push or Initialize."
+        15.0, gt=0, le=3600, description="One attempt at Push, Initialize or Checkpoint."
     )
-    max_attempts: int = Field(4, ge=1, le=30, description="Attempts at a call before it fails.")
+    max_attempts: int = Field(6, ge=1, le=30, description="Attempts at a call before it fails.")
     backoff_s: float = Field(
         0.2, gt=0, le=10, description="Wait before the second attempt; it doubles."
     )
@@ -59,7 +55,7 @@ class ClientSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Pulled:
-    """All parameters, (P,) float32, and the version of each shard's slice of them.
+    """All parameters, (P,) float32, read-only, and the version of each shard's slice of them.
 
     The slices may be of different versions: that is the asynchrony of the method.
     """
@@ -68,35 +64,70 @@ class Pulled:
     versions: tuple[int, ...]
 
 
+@dataclass
+class _Known:
+    """What is known of one shard: the newest epoch and version, and the last slice pulled."""
+
+    epoch: int = 0
+    version: int = 0
+    pulled: tuple[int, int] | None = None  # epoch and version of the slice
+    values: FlatVector | None = field(default=None, repr=False)
+
+
+class _PastLife(Exception):
+    """An older life of a shard has answered, which nobody may listen to any more."""
+
+
 class ShardClient:
     """A connection to all shards of a search.
 
     Every call goes to all shards at once, each under a deadline. What met no answer is sent again,
-    after a growing, jittered wait, and under the same name. Channels are opened at the first call,
-    so that a client may exist before a fork until then; pickled, it travels without them.
+    after a growing, jittered wait, to where the shard is then, and under the same name. Channels
+    are opened at the first call, so that a client may exist before a fork until then; pickled,
+    it travels without them.
 
     Threads: one at a time. Repeats: all calls are safe to repeat.
     """
 
-    def __init__(self, layout: Layout, addresses: Sequence[str], settings: ClientSettings) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        addresses: Sequence[str] | Callable[[], Sequence[str]],
+        settings: ClientSettings,
+        identity: Identity | None = None,
+        acknowledged: Sequence[int] = (),
+    ) -> None:
         """Remember where shard i listens: at addresses[i], host:port.
+
+        Args:
+            addresses: or a function that gives them, which is asked again when a shard does not
+                answer; it must be picklable if the client is to be.
+            identity: whose certificate to show; None talks without TLS.
+            acknowledged: the version that each shard is known to have acknowledged to others; a
+                shard that has less is refused.
 
         Raises:
             ValueError: not one address for each shard.
         """
-        if len(addresses) != layout.num_shards:
-            raise ValueError(f"addresses={addresses}: must be {layout.num_shards}, one a shard")
+        if not callable(addresses):
+            _check_number("addresses", addresses, layout)
+        if acknowledged:
+            _check_number("acknowledged", acknowledged, layout)
         self._layout = layout
-        self._addresses = tuple(addresses)
+        self._addresses = addresses
         self._settings = settings
-        self._channels: list[grpc.Channel] = []
-        self._stubs: list[rpc.ParameterShardStub] = []
+        self._identity = identity
+        self._known = [
+            _Known(version=acknowledged[shard] if acknowledged else 0)
+            for shard in range(layout.num_shards)
+        ]
+        self._connections: list[ShardConnection] = []
+        self._threads: ThreadPoolExecutor | None = None
 
     def describe(self) -> tuple[ShardDescription, ...]:
         """Ask every shard what it is and where it stands."""
-        requests = [messages.DescribeRequest()] * self._layout.num_shards
-        responses = self._call("Describe", requests, self._settings.pull_timeout_s)
-        return tuple(wire.unpack_description(r) for r in responses)
+        timeout_s = self._settings.pull_timeout_s
+        return tuple(self._call("Describe", timeout_s, lambda _, c: c.describe(timeout_s)))
 
     def initialize(self, values: FlatVector) -> None:
         """Give every shard its slice of the first values, (P,) float32.
@@ -104,24 +135,28 @@ class ShardClient:
         Raises:
             InitializedOtherwise: a shard holds the values of another search or layout.
         """
-        requests = [
-            messages.InitializeRequest(layout_sha256=self._layout.sha256, values=data)
-            for data in self._cut("values", values)
-        ]
-        self._call("Initialize", requests, self._settings.push_timeout_s)
+        parts = self._cut("values", values)
+        timeout_s = self._settings.push_timeout_s
+        self._call("Initialize", timeout_s, lambda s, c: c.initialize(parts[s], timeout_s))
+
+    def checkpoint(self) -> tuple[int, ...]:
+        """Have every shard write a checkpoint; give the version in each."""
+        timeout_s = self._settings.push_timeout_s
+        return tuple(self._call("Checkpoint", timeout_s, lambda _, c: c.checkpoint(timeout_s)))
 
     def pull(self) -> Pulled:
-        """Read all parameters.
+        """Read all parameters; what a shard has not changed since the last pull stays there.
 
         Raises:
             NotInitialized: a shard holds no values.
+            StateLost: a shard has lost what it had acknowledged.
         """
-        requests = [messages.PullRequest()] * self._layout.num_shards
-        responses = self._call("Pull", requests, self._settings.pull_timeout_s)
-        return Pulled(
-            values=np.concatenate([wire.unpack(r.values) for r in responses]),
-            versions=tuple(r.version for r in responses),
-        )
+        timeout_s = self._settings.pull_timeout_s
+
+        def ask(shard: int, connection: ShardConnection) -> Answer:
+            return self._noted(shard, connection.pull(self._known[shard].pulled, timeout_s))
+
+        return self._pulled(self._call("Pull", timeout_s, ask))
 
     def push(
         self,
@@ -141,27 +176,30 @@ class ShardClient:
         Raises:
             ShardUnavailable: a shard did not answer; others may have applied their part, so the
                 push must be sent again under the same name, or the search has to end.
-            InvalidRequest, NotInitialized, OutOfSequence, PastIncarnation: see `ps.errors`.
+            InvalidRequest, NotInitialized, OutOfSequence, PastIncarnation, StalePush, NotPermitted,
+            StateLost: see `ps.errors`.
         """
-        requests = [
-            messages.PushRequest(
-                replica=replica,
-                sequence=sequence,
-                incarnation=incarnation,
-                base_version=version,
-                gradient=data,
-            )
-            for version, data in zip(base_versions, self._cut("gradient", gradient), strict=True)
-        ]
-        return tuple(
-            PushAnswer(r.version, r.updates, r.staleness, r.is_repeated)
-            for r in self._call("Push", requests, self._settings.push_timeout_s)
-        )
+        answers = self._push(replica, incarnation, sequence, base_versions, gradient, False)
+        return _push_answers(answers)
+
+    def push_and_pull(
+        self,
+        replica: int,
+        incarnation: int,
+        sequence: int,
+        base_versions: Sequence[int],
+        gradient: FlatVector,
+    ) -> tuple[tuple[PushAnswer, ...], Pulled]:
+        """Do as `push`, and read all parameters as they are after it, in the same calls."""
+        answers = self._push(replica, incarnation, sequence, base_versions, gradient, True)
+        return _push_answers(answers), self._pulled(answers)
 
     def close(self) -> None:
         """Close the channels; calls under way fail."""
-        for channel in self._channels:
-            channel.close()
+        for connection in self._connections:
+            connection.close()
+        if self._threads is not None:
+            self._threads.shutdown()
 
     def __enter__(self) -> ShardClient:
         return self
@@ -171,51 +209,153 @@ class ShardClient:
 
     def __getstate__(self) -> dict[str, object]:
         """Travel without channels; they are opened anew on arrival."""
-        return self.__dict__ | {"_channels": [], "_stubs": []}
+        return self.__dict__ | {"_connections": [], "_threads": None}
 
-    def _cut(self, name: str, vector: FlatVector) -> list[bytes]:
-        if vector.shape != (self._layout.num_parameters,):
-            raise InvalidRequest(
-                f"{name}.shape={vector.shape}: must be ({self._layout.num_parameters},)"
+    def _push(
+        self,
+        replica: int,
+        incarnation: int,
+        sequence: int,
+        base_versions: Sequence[int],
+        gradient: FlatVector,
+        wants_values: bool,
+    ) -> list[Answer]:
+        _check_number("base_versions", base_versions, self._layout)
+        parts = self._cut("gradient", gradient)
+        timeout_s = self._settings.push_timeout_s
+
+        def ask(shard: int, connection: ShardConnection) -> Answer:
+            push = Push(replica, sequence, incarnation, base_versions[shard], parts[shard])
+            return self._noted(shard, connection.push(push, wants_values, timeout_s))
+
+        return self._call("Push", timeout_s, ask)
+
+    def _noted(self, shard: int, answer: Answer) -> Answer:
+        """Take note of how far a shard is.
+
+        Raises:
+            _PastLife: another life of the shard has answered since.
+            StateLost: it is not as far as it was.
+        """
+        known = self._known[shard]
+        if answer.epoch < known.epoch:
+            raise _PastLife
+        # A repeated push is answered with its own, older version.
+        is_present = answer.push is None or not answer.push.is_repeated or answer.values is not None
+        if is_present:
+            if answer.version < known.version:
+                self._check_loss(shard, answer)
+            known.version = answer.version
+        known.epoch = answer.epoch
+        if answer.values is not None:
+            known.pulled, known.values = (answer.epoch, answer.version), answer.values
+        return answer
+
+    def _check_loss(self, shard: int, answer: Answer) -> None:
+        lost = (
+            f"it is at version {answer.version} and had acknowledged {self._known[shard].version}"
+        )
+        described = self._connections[shard].describe(self._settings.pull_timeout_s)
+        where = self._where(shard)
+        if described.durability == "journal":
+            raise StateLost(
+                f"{where}: {lost}; its journal was cut or an old copy was restored: end this "
+                "search, or restore the newest copy of its folder"
             )
-        return [wire.pack(vector[owned]) for owned in self._layout.slices]
+        logger.warning("%s: %s; it has gone back to its last checkpoint", where, lost)
 
-    def _call(self, method: str, requests: Sequence[Any], timeout_s: float) -> list[Any]:
-        """Make one call to every shard; give the responses in the order of the shards."""
+    def _pulled(self, answers: Sequence[Answer]) -> Pulled:
+        slices = []
+        for known in self._known:
+            assert known.values is not None, "a pull that is not modified follows one that was"
+            slices.append(known.values)
+        values = slices[0] if len(slices) == 1 else np.concatenate(slices)
+        values.flags.writeable = False
+        return Pulled(values, tuple(answer.version for answer in answers))
+
+    def _cut(self, name: str, vector: FlatVector) -> list[FlatVector]:
+        if vector.shape != (self._layout.num_parameters,) or vector.dtype != np.float32:
+            raise InvalidRequest(
+                f"{name}.shape={vector.shape}, {vector.dtype}: must be "
+                f"({self._layout.num_parameters},), float32"
+            )
+        whole = np.ascontiguousarray(vector)
+        return [whole[owned] for owned in self._layout.slices]
+
+    def _call(
+        self, method: str, timeout_s: float, ask: Callable[[int, ShardConnection], T]
+    ) -> list[T]:
+        """Make one call to every shard; give the answers in the order of the shards."""
         self._open()
-        responses: dict[int, Any] = {}
+        answers: dict[int, T] = {}
+        missing = list(range(self._layout.num_shards))
         for attempt in range(1, self._settings.max_attempts + 1):
-            calls = {
-                shard: getattr(stub, method).future(
-                    requests[shard], timeout=timeout_s, wait_for_ready=True
-                )
-                for shard, stub in enumerate(self._stubs)
-                if shard not in responses
-            }
-            failed: dict[int, grpc.RpcError] = {}
-            for shard, call in calls.items():
-                try:
-                    responses[shard] = call.result()
-                except grpc.RpcError as error:
-                    if _kind(error) is not ShardUnavailable:
-                        self._raise(error, shard, method, timeout_s, attempt)
-                    failed[shard] = error
+            attempts = self._at_once(missing, partial(self._attempt, method, ask))
+            failed: dict[int, grpc.RpcError | _PastLife] = {}
+            for shard, outcome in zip(missing, attempts, strict=True):
+                if not isinstance(outcome, grpc.RpcError | _PastLife):
+                    answers[shard] = outcome
+                elif _kind(outcome) is ShardUnavailable:
+                    failed[shard] = outcome
+                else:
+                    self._raise(outcome, shard, method, timeout_s, attempt)
             if not failed:
                 break
+            missing = list(failed)
             if attempt == self._settings.max_attempts:
-                shard, last_error = next(iter(failed.items()))
-                self._raise(last_error, shard, method, timeout_s, attempt)
+                self._raise(failed[missing[0]], missing[0], method, timeout_s, attempt)
             # Jitter keeps replicas that failed together from coming back together.
             time.sleep(self._settings.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 (not a secret)
+            self._at_once(missing, partial(self._look_up, timeout_s=timeout_s))
         if attempt > 1:
             logger.warning("%s was answered by all shards at attempt %d", method, attempt)
-        return [responses[shard] for shard in range(self._layout.num_shards)]
+        return [answers[shard] for shard in range(self._layout.num_shards)]
+
+    def _attempt(
+        self, method: str, ask: Callable[[int, ShardConnection], T], shard: int
+    ) -> T | grpc.RpcError | _PastLife:
+        try:
+            return ask(shard, self._connections[shard])
+        except (grpc.RpcError, _PastLife) as error:
+            return error
+
+    def _at_once(self, shards: Sequence[int], work: Callable[[int], T]) -> list[T]:
+        """Do the work for all these shards at the same time."""
+        *others, last = shards
+        if not others:
+            return [work(last)]
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._layout.num_shards - 1, "shard-client")
+        started = [self._threads.submit(work, shard) for shard in others]
+        done = work(last)  # this thread would only wait
+        return [*(each.result() for each in started), done]
+
+    def _look_up(self, shard: int, timeout_s: float) -> None:
+        """Return when a shard can be reached where it is said to be, or the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            address = self._find()[shard]
+            if address != self._connections[shard].address:
+                self._connections[shard].close()
+                self._connections[shard] = self._connect(shard, address)
+            patience_s = min(left_s, _LOOK_UP_S) if callable(self._addresses) else left_s
+            if self._connections[shard].wait_until_reached(patience_s):
+                return
 
     def _raise(
-        self, error: grpc.RpcError, shard: int, method: str, timeout_s: float, attempts: int
+        self,
+        error: grpc.RpcError | _PastLife,
+        shard: int,
+        method: str,
+        timeout_s: float,
+        attempts: int,
     ) -> NoReturn:
-        kind = _kind(error)
-        where = f"shard {shard} of {self._layout.num_shards} at {self._addresses[shard]}"
+        kind, where = _kind(error), self._where(shard)
+        if isinstance(error, _PastLife):
+            raise ShardUnavailable(
+                f"{where}: {method} is answered by an older life of it, {attempts} attempts; a "
+                "newer one was seen: is it up? `nasrl shards`"
+            ) from error
         if kind is ShardUnavailable:
             raise ShardUnavailable(
                 f"{where}: no answer to {method} within {timeout_s} s, {attempts} attempts "
@@ -227,15 +367,37 @@ class ShardClient:
             ) from error
         raise kind(f"{where}: {error.details()}") from error
 
+    def _where(self, shard: int) -> str:
+        address = self._connections[shard].address
+        return f"shard {shard} of {self._layout.num_shards} at {address}"
+
+    def _find(self) -> Sequence[str]:
+        if not callable(self._addresses):
+            return self._addresses
+        addresses = self._addresses()
+        _check_number("addresses", addresses, self._layout)
+        return addresses
+
     def _open(self) -> None:
-        if self._stubs:
-            return
-        for address, owned in zip(self._addresses, self._layout.slices, strict=True):
-            limits = wire.message_limits(owned.stop - owned.start)
-            channel = grpc.insecure_channel(address, [*_OPTIONS, *limits])
-            self._channels.append(channel)
-            self._stubs.append(rpc.ParameterShardStub(channel))
+        if not self._connections:
+            self._connections = [self._connect(s, a) for s, a in enumerate(self._find())]
+
+    def _connect(self, shard: int, address: str) -> ShardConnection:
+        return ShardConnection(self._layout, shard, address, self._identity)
 
 
-def _kind(error: grpc.RpcError) -> type[ShardError]:
+def _kind(error: grpc.RpcError | _PastLife) -> type[ShardError]:
+    if isinstance(error, _PastLife):
+        return ShardUnavailable
     return ERRORS.get(error.code(), UnexpectedStatus)
+
+
+def _check_number(name: str, given: Sequence[object], layout: Layout) -> None:
+    if len(given) != layout.num_shards:
+        raise ValueError(f"{name}={list(given)}: must be {layout.num_shards}, one a shard")
+
+
+def _push_answers(answers: Sequence[Answer]) -> tuple[PushAnswer, ...]:
+    pushes = [answer.push for answer in answers if answer.push is not None]
+    assert len(pushes) == len(answers), "every push has an answer"
+    return tuple(pushes)

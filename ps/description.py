@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,5 @@ class ShardDescription:
     num_refused: int
     staleness_sum: int
     staleness_max: int
+    epoch: int = 0
+    durability: Literal["journal", "checkpoint", "none"] = "none"

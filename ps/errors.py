@@ -1,6 +1,8 @@
-"""What can go wrong between a replica and a shard, and the status code of each on the wire."""
+"""What can go wrong between a replica and a shard, or a shard and its disk; the status codes."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import grpc
 
@@ -15,6 +17,9 @@ class ShardError(Exception):
       InitializedOtherwise  the shard holds the values of another search or layout
       OutOfSequence         not the next push of this replica, nor its last one
       PastIncarnation       a newer life of this replica has pushed; this one must end
+      StalePush             too stale for the shard's bound; pull, compute again, push
+      NotPermitted          the certificate does not name somebody who may do this
+      StateLost             the shard is behind what it had acknowledged; the search must end
       UnexpectedStatus      a status that no shard gives on purpose: a bug in it, or not a shard
     """
 
@@ -43,6 +48,18 @@ class PastIncarnation(ShardError):
     """A newer incarnation of the replica has pushed to this shard."""
 
 
+class StalePush(ShardError):
+    """The shard has accepted more pushes since the pull than its settings allow."""
+
+
+class NotPermitted(ShardError):
+    """The caller's certificate names nobody who may make this call."""
+
+
+class StateLost(ShardError):
+    """A shard with a journal has a lower version than it had acknowledged."""
+
+
 class UnexpectedStatus(ShardError):
     """The call ended with a status that is in no other row of the table.
 
@@ -57,6 +74,9 @@ STATUS: dict[type[ShardError], grpc.StatusCode] = {
     InitializedOtherwise: grpc.StatusCode.ALREADY_EXISTS,
     OutOfSequence: grpc.StatusCode.FAILED_PRECONDITION,
     PastIncarnation: grpc.StatusCode.ABORTED,
+    StalePush: grpc.StatusCode.OUT_OF_RANGE,
+    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
+    StateLost: grpc.StatusCode.DATA_LOSS,
     UnexpectedStatus: grpc.StatusCode.UNKNOWN,  # gRPC's answer for a handler that failed
 }
 
@@ -65,3 +85,47 @@ ERRORS: dict[grpc.StatusCode, type[ShardError]] = {
     **{code: error for error, code in STATUS.items()},
     grpc.StatusCode.DEADLINE_EXCEEDED: ShardUnavailable,
 }
+
+
+class StateError(Exception):
+    """The state of a shard on disk cannot be used, or no longer; the shard must end.
+
+    StateError
+      CorruptState   a file does not hold what was written to it; names file and offset
+      StateMismatch  it belongs to another shard, layout or settings
+      StateInUse     another process of this host holds it
+      PastEpoch      a newer life of the shard has taken over
+      DiskFailure    it could not be written or synced: a full or broken disk
+    """
+
+
+class CorruptState(StateError):
+    """A file does not hold what was written to it, where no crash can have cut it short."""
+
+    def __init__(self, path: Path, offset: int, what: str) -> None:
+        """Name the file, the offset in bytes at which it is wrong, and what is wrong there."""
+        super().__init__(
+            f"{path}, offset {offset}: {what}; the shard does not start on it, since acknowledged "
+            "pushes would be lost in silence: restore the folder from a copy, or end this search"
+        )
+        self._arguments = (path, offset, what)
+
+    def __reduce__(self) -> tuple[type[CorruptState], tuple[Path, int, str]]:
+        """Travel with what it was made from."""
+        return type(self), self._arguments
+
+
+class StateMismatch(StateError):
+    """The folder holds the state of another shard, layout or settings."""
+
+
+class StateInUse(StateError):
+    """Another process of this host holds the folder."""
+
+
+class PastEpoch(StateError):
+    """A newer life of the shard has taken over the folder."""
+
+
+class DiskFailure(StateError):
+    """The state could not be written or synced."""

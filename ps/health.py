@@ -1,4 +1,4 @@
-"""The health of one shard, as grpc.health.v1 tells it."""
+"""The health of one shard, as grpc.health.v1 tells it, and its schema, by reflection."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from ps import wire
 
@@ -44,8 +45,12 @@ class ShardHealth:
         self._servicer.set(wire.SERVICE, NOT_SERVING)
 
     def add_to(self, server: grpc.Server) -> None:
-        """Have the server answer grpc.health.v1."""
+        """Have the server answer grpc.health.v1 and grpc.reflection.v1alpha."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        names = (wire.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        schema: Any = reflection.ReflectionServicer(names)
+        schema.ServerReflectionInfo = _on_threads(self._watch_threads, schema.ServerReflectionInfo)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(schema, server)
 
     def serve(self) -> None:
         """Say from now on that Pull and Push can succeed."""

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -41,18 +42,18 @@ class Layout:
                 f"{self.num_parameters}"
             )
 
-    @property
+    @cached_property
     def num_parameters(self) -> int:
         return sum(math.prod(shape) for _, shape in self.shapes)
 
-    @property
+    @cached_property
     def slices(self) -> tuple[slice, ...]:
         """The slice of the flat vector that each shard owns; shard i's at index i."""
         length, longer = divmod(self.num_parameters, self.num_shards)
         starts = [i * length + min(i, longer) for i in range(self.num_shards + 1)]
         return tuple(slice(a, b) for a, b in pairwise(starts))
 
-    @property
+    @cached_property
     def sha256(self) -> bytes:
         """Digest of names, shapes, their order and the number of shards."""
         return hashlib.sha256(json.dumps([self.shapes, self.num_shards]).encode()).digest()

@@ -17,6 +17,11 @@ class Push:
     base_version: int
     gradient: FlatVector
 
+    @property
+    def name(self) -> str:
+        """Name the push in a message."""
+        return f"push r{self.replica}#{self.sequence}"
+
 
 @dataclass(frozen=True)
 class PushAnswer:

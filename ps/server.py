@@ -1,36 +1,92 @@
-"""One shard's server: binds an address, answers RPCs and health checks, drains."""
+"""One shard's server: binds an address, recovers, answers RPCs and health checks, drains."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import re
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, Self
 
 import grpc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator, model_validator
 
 from ps import wire
+from ps.credentials import Identity, Permissions, is_loopback
 from ps.description import ShardDescription
+from ps.disk import Disk
+from ps.errors import StateError
 from ps.health import ShardHealth
-from ps.layout import Layout
-from ps.rpc import parameter_shard_pb2_grpc as rpc
+from ps.metrics import ShardMetrics
+from ps.plan import ShardPlan
 from ps.servicer import ParameterShardServicer
-from ps.store import OptimizerSettings, Store
+from ps.shard import Shard, StorageSettings
+
+logger = logging.getLogger(__name__)
 
 
-class ServerSettings(BaseModel):
-    """Where a shard listens and how much it takes at a time."""
+class ServerSettings(StorageSettings):
+    """Where a shard listens, how much it takes at a time, and what its state survives."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    num_threads: int = Field(
-        16, ge=1, le=1000, description="Pull and Push that run at the same time."
+    addresses: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="Of shards that somebody else starts, host:port each; empty starts them here.",
+    )
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address or name of the interface to listen on."
+    )
+    tls: Literal["auto", "always"] = Field(
+        "auto", description="auto: mutual TLS wherever host is not loopback. always: there, too."
+    )
+    insecure: bool = Field(
+        False, description="Listen without TLS where others can reach it, and be warned."
+    )
+    num_calls: int = Field(
+        64, ge=1, le=1000, description="Pull and Push at the same time; more are turned away."
     )
     drain_timeout_s: float = Field(
         10.0, gt=0, le=3600, description="For calls in flight at the end."
     )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="For Prometheus, on the same host; 0 takes a free one."
+    )
+
+    @field_validator("addresses")
+    @classmethod
+    def _each_has_a_port(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            if not re.fullmatch(r"\S+:\d+", address):
+                raise ValueError(f"{address!r} must be host:port")
+        return addresses
+
+    @model_validator(mode="after")
+    def _insecure_is_meant(self) -> Self:
+        if self.insecure and self.tls == "always":
+            raise ValueError("insecure=True and tls='always': must not both be asked for")
+        return self
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether shards and their callers need certificates."""
+        return self.tls == "always" or (self._is_public and not self.insecure)
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether others can reach the shards without a certificate."""
+        return self.insecure and self._is_public
+
+    @property
+    def _is_public(self) -> bool:
+        return not all(map(is_loopback, self.addresses or [f"{self.host}:0"]))
 
 
-# On the clients' side the same options stand in `ps.client`.
+# Threads beside those for num_calls: they describe, and turn others away.
+_SPARE_THREADS = 4
+
+# On the clients' side the same options stand in `ps.connection`.
 _OPTIONS = [
     # On by default, it lets a shard that should be dead and its replacement share a port.
     ("grpc.so_reuseport", 0),
@@ -44,63 +100,150 @@ _OPTIONS = [
 
 
 class ShardServer:
-    """One shard, answering on a loopback address from construction until `close`.
+    """One shard, answering from construction until `close`, or until its state fails it.
 
-    Its health (`ps.health`) is SERVING from the moment it holds values until it drains.
+    Its health (`ps.health`) is SERVING from the moment it holds values until it drains; while it
+    recovers it is NOT_SERVING, and calls are turned away.
+
+    Threads: may be called from many.
     """
 
     def __init__(
         self,
-        layout: Layout,
-        shard: int,
-        optimizer: OptimizerSettings,
+        plan: ShardPlan,
         settings: ServerSettings,
+        folder: Path | None = None,
         address: str = "127.0.0.1:0",
+        identity: Identity | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
+        is_taking_over: bool = False,
+        disk: Disk | None = None,
     ) -> None:
-        """Bind and serve.
+        """Bind, recover what is in the folder, and serve.
 
         Args:
+            folder: of the shard's state; none is needed with `durability: none`.
             address: host:port to listen on; port 0 takes a free one.
+            identity: the shard's certificate; None listens without TLS.
             interceptors: wrapped around every call, outermost first.
+            is_taking_over: see `ps.epoch.Epoch.claim`.
 
         Raises:
+            ValueError: others can reach the address, and there is neither TLS nor `insecure`.
             OSError: the address cannot be bound.
+            StateError: the state in the folder cannot be used.
+            ps.credentials.CredentialsError: a certificate cannot be read.
         """
+        if identity is None and not is_loopback(address):
+            if not settings.insecure:
+                raise ValueError(
+                    f"address={address}: others can reach it, so it must have TLS; give the "
+                    "shard's certificates, or set insecure: true if nobody else is on that network"
+                )
+            logger.warning(
+                "%s listens on %s without TLS: whoever reaches it can read and change the policy",
+                plan.who,
+                address,
+            )
         self._settings = settings
-        self._store = Store(layout, shard, optimizer)
-        self._health = ShardHealth(shard)
-        self._threads = ThreadPoolExecutor(settings.num_threads, f"shard-{shard}")
-        owned = layout.slices[shard]
+        self._failure: StateError | None = None
+        self._has_ended = threading.Event()
+        self._lock = threading.Lock()
+        self._is_closed = False  # guarded by the lock
+        self.metrics = ShardMetrics(plan.shard)
+        self._stop_metrics: Callable[[], None] = lambda: None
+        self._health = ShardHealth(plan.shard)
+        self._threads = ThreadPoolExecutor(
+            settings.num_calls + _SPARE_THREADS, f"shard-{plan.shard}"
+        )
+        self._servicer = ParameterShardServicer(
+            plan,
+            settings.num_calls,
+            Permissions(None if identity is None else identity.run),
+            self.metrics,
+            self._health.serve,
+        )
         self._server = grpc.server(
             self._threads,
             interceptors=list(interceptors),
-            options=[*_OPTIONS, *wire.message_limits(owned.stop - owned.start)],
+            options=[*_OPTIONS, *wire.channel_options(plan.layout.slices)],
         )
-        rpc.add_ParameterShardServicer_to_server(
-            ParameterShardServicer(self._store, self._health.serve), self._server
-        )
+        self._server.add_generic_rpc_handlers((self._servicer.handler(),))
         self._health.add_to(self._server)
         try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"shard {shard}: cannot listen on {address}: {error}") from error
-        self.address = f"{address.rpartition(':')[0]}:{port}"
-        self._server.start()
+            self.address = self._bind(plan, address, identity)
+            self._server.start()
+            self._shard = Shard(
+                plan,
+                settings,
+                folder,
+                metrics=self.metrics,
+                on_end=self._end,
+                is_taking_over=is_taking_over,
+                disk=disk,
+            )
+        except BaseException:
+            self._stop(0)
+            raise
+        self._servicer.shard = self._shard
+        if self._shard.is_initialized:
+            self._health.serve()
 
     def describe(self) -> ShardDescription:
         """Give what the shard's Describe RPC answers."""
-        return self._store.describe()
+        return self._shard.describe()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Return True when the shard was closed, False when the time was over before.
+
+        Raises:
+            StateError: the shard has ended by itself, and why; it answers nothing any more.
+        """
+        has_ended = self._has_ended.wait(timeout_s)
+        if self._failure is not None:
+            raise self._failure
+        return has_ended
 
     def close(self) -> None:
         """Drain: report NOT_SERVING, take nothing new, finish what runs, then stop."""
-        self._health.drain()
-        self._server.stop(self._settings.drain_timeout_s).wait()
-        self._threads.shutdown()
-        self._health.close()
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._stop(self._settings.drain_timeout_s)
+        self._shard.close()
+        self._has_ended.set()
 
     def __enter__(self) -> ShardServer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _bind(self, plan: ShardPlan, address: str, identity: Identity | None) -> str:
+        host = address.rpartition(":")[0]
+        try:
+            if identity is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, identity.server_credentials())
+        except RuntimeError as error:
+            raise OSError(f"{plan.who}: cannot listen on {address}: {error}") from error
+        if self._settings.metrics_port is not None:
+            metrics_port, self._stop_metrics = self.metrics.serve(
+                host, self._settings.metrics_port, identity
+            )
+            logger.info("%s: metrics at %s:%d/metrics", plan.who, host, metrics_port)
+        return f"{host}:{port}"
+
+    def _end(self, failure: StateError) -> None:
+        self._failure = failure
+        self._health.drain()
+        self._has_ended.set()
+
+    def _stop(self, drain_timeout_s: float) -> None:
+        self._health.drain()
+        self._server.stop(drain_timeout_s).wait()
+        self._threads.shutdown()
+        self._health.close()
+        self._stop_metrics()

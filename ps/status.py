@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ps import wire
+from ps.credentials import Identity
 from ps.description import ShardDescription
 from ps.rpc import parameter_shard_pb2 as messages
 from ps.rpc import parameter_shard_pb2_grpc as rpc
@@ -27,9 +29,23 @@ class ShardStatus:
     reason: str = ""
 
 
-def read_status(address: str, timeout_s: float = 2.0) -> ShardStatus:
-    """Ask the shard at host:port for its health and description; never raises for its silence."""
-    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+def read_status(
+    address: str,
+    timeout_s: float = 2.0,
+    identity: Identity | None = None,
+    shard: int = 0,
+) -> ShardStatus:
+    """Ask the shard at host:port for its health and description; never raises for its silence.
+
+    identity: whose certificate to show, to the shard of this number; None asks without TLS.
+    """
+    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
+    if identity is None:
+        opened = grpc.insecure_channel(address, options)
+    else:
+        options.append(("grpc.ssl_target_name_override", identity.server_name(shard)))
+        opened = grpc.secure_channel(address, identity.channel_credentials(), options)
+    with opened as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=wire.SERVICE), timeout=timeout_s

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
+import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
+from ps import points
 from ps.description import ShardDescription
 from ps.errors import (
     InitializedOtherwise,
@@ -18,24 +17,18 @@ from ps.errors import (
     NotInitialized,
     OutOfSequence,
     PastIncarnation,
+    StalePush,
 )
-from ps.layout import FlatVector, Layout
+from ps.layout import FlatVector
+from ps.optimizer import SliceOptimizer
+from ps.plan import ShardPlan
 from ps.push import Push, PushAnswer
+from ps.record import Kind
+from ps.state import StoreState
 
-_MAX_GRADIENT = 1e18  # the square of more does not fit float32
-_SIMD_FLOATS = 16  # the widest vector of any processor that torch has kernels for: 512 bits
-
-
-class OptimizerSettings(BaseModel):
-    """How a shard applies a gradient to its slice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    name: Literal["adam"] = "adam"
-    learning_rate: float = Field(0.0006, gt=0, description="Zoph & Le 2017, s4.1: CIFAR-10.")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-8, gt=0)
+MAX_REPLICAS = 10_000  # the table of their last pushes is bounded
+_MAX_NORM = 1e18  # of a vector: the square of more does not fit float32
+_MAX_NUMBER = 2**64 - 1  # of sequences and incarnations, on the wire and on disk
 
 
 @dataclass(frozen=True)
@@ -46,175 +39,286 @@ class _LastPush:
 
 
 class Store:
-    """The state of one shard, without network or disk.
+    """The state of one shard, without network, disk or lock.
 
     Laws:
         A push is named (replica, sequence); a replica's sequence starts at 1. Only last + 1 is
-        applied; the last one again gets its first answer; anything else is refused. A push of
+        accepted; the last one again gets its first answer; anything else is refused. A push of
         an older incarnation than the store has seen is refused.
         A refused call changes nothing but the count of refusals.
-        ``version`` is the number of accepted pushes. Pulled values are those at one version.
+        ``version`` is the number of accepted pushes, ``updates`` that of optimizer steps.
+        The state is a function of the calls that changed it, to the last bit.
 
-    Threads: every method may be called from many; one lock guards all state.
+    Threads: one at a time, but for `check_values` and `check_gradient`, which read no state.
     """
 
-    def __init__(self, layout: Layout, shard: int, optimizer: OptimizerSettings) -> None:
-        self._layout = layout
-        self._shard = shard
-        self._settings = optimizer
-        owned = layout.slices[shard]
-        self._num_parameters = owned.stop - owned.start
-        self._lock = threading.Lock()
-        # Everything below is guarded by the lock.
+    def __init__(self, plan: ShardPlan, may_have_lost: bool = False) -> None:
+        """Make the store of a shard, without values.
+
+        Args:
+            may_have_lost: accepted pushes may be missing, since the shard goes on from an old
+                checkpoint: any higher sequence of a replica, and any version as its base, is taken.
+        """
+        self._plan = plan
+        self._may_have_lost = may_have_lost
+        self._optimizer = SliceOptimizer(plan.optimizer, plan.num_parameters)
         self._initial_sha256: bytes | None = None
-        # A fused step rounds the last few elements, those that fill no SIMD vector, otherwise than
-        # the rest. Zeros after the slice fill it, so that values do not depend on num_shards.
-        self._padded = torch.zeros(-(-self._num_parameters // _SIMD_FLOATS) * _SIMD_FLOATS)
-        self._padded.grad = torch.zeros_like(self._padded)
-        self._values = self._padded[: self._num_parameters]
-        self._gradient = self._padded.grad[: self._num_parameters]
-        self._optimizer = torch.optim.Adam(
-            [self._padded],
-            lr=optimizer.learning_rate,
-            betas=(optimizer.beta1, optimizer.beta2),
-            eps=optimizer.epsilon,
-            fused=True,
+        # The sum of the gradients since the last step, and their number.
+        self._accumulated = np.zeros(
+            plan.num_parameters if plan.updates.accumulate > 1 else 0, np.float32
         )
-        self._version = 0
+        self._num_accumulated = 0
+        self._updates = 0
         self._last: dict[int, _LastPush] = {}
         self._num_repeated = 0
         self._num_refused = 0
         self._staleness_sum = 0
         self._staleness_max = 0
+        self.version = 0
 
-    def initialize(self, layout_sha256: bytes, values: FlatVector) -> int:
-        """Give the slice its first values, (P,) float32, copied; returns the version.
+    @property
+    def is_initialized(self) -> bool:
+        return self._initial_sha256 is not None
 
-        Repeats: the same values and layout again change nothing.
-
-        Raises:
-            InvalidRequest: wrong length, or a value that is not finite.
-            InitializedOtherwise: the shard is laid out, or was initialized, another way.
-        """
-        self._check_vector("values", values)
-        if layout_sha256 != self._layout.sha256:
-            raise InitializedOtherwise(
-                f"layout {layout_sha256.hex()[:12]}: shard {self._shard} of "
-                f"{self._layout.num_shards} is laid out as {self._layout.sha256.hex()[:12]}; "
-                "its tensors, their order or the number of shards differ"
-            )
-        with self._lock:
-            given = hashlib.sha256(values.tobytes()).digest()
-            if self._initial_sha256 is None:
-                self._values.copy_(torch.from_numpy(values.copy()))
-                self._initial_sha256 = given
-            elif self._initial_sha256 != given:
-                raise InitializedOtherwise(
-                    f"shard {self._shard} of {self._layout.num_shards} was initialized with other "
-                    "values; they are a function of the search's seed: is this another search?"
-                )
-            return self._version
-
-    def pull(self) -> tuple[int, FlatVector]:
-        """Give the version and the values at that version, (P,) float32, a copy.
+    @property
+    def values(self) -> FlatVector:
+        """The values at the present version, (P,) float32: a view, to be copied before a change.
 
         Raises:
             NotInitialized: the shard holds no values.
         """
-        with self._lock:
-            self._check_initialized()
-            values: FlatVector = self._values.numpy().copy()
-            return self._version, values
+        self._check_initialized()
+        return self._optimizer.values
 
-    def push(self, push: Push) -> PushAnswer:
-        """Apply one gradient, at most once however often it is sent.
+    def check_values(self, layout_sha256: bytes, values_sha256: bytes, values: FlatVector) -> None:
+        """Return if these can be the first values.
+
+        Raises:
+            InvalidRequest: wrong length, a value that is not finite, or another digest.
+            InitializedOtherwise: the shard is laid out another way.
+        """
+        plan = self._plan
+        self._check_vector("values", values)
+        given = hashlib.sha256(values.data).digest()
+        if given != values_sha256:
+            raise InvalidRequest(
+                f"values_sha256={values_sha256.hex()[:12]}: must be {given.hex()[:12]}, the digest "
+                "of the values that came with it"
+            )
+        if layout_sha256 != plan.layout.sha256:
+            raise InitializedOtherwise(
+                f"layout {layout_sha256.hex()[:12]}: {plan.who} is laid out as "
+                f"{plan.layout.sha256.hex()[:12]}; its tensors, their order or the number of "
+                "shards differ"
+            )
+
+    def initialize(self, values_sha256: bytes, values: FlatVector) -> bool:
+        """Give the slice its first values, copied, that `check_values` let pass.
+
+        Repeats: the same values again change nothing.
+
+        Returns:
+            Whether this changed the store.
+
+        Raises:
+            InitializedOtherwise: it was initialized with other values.
+        """
+        if self._initial_sha256 is not None:
+            if self._initial_sha256 != values_sha256:
+                raise InitializedOtherwise(
+                    f"{self._plan.who} was initialized with other values; they are a function of "
+                    "the search's seed: is this another search?"
+                )
+            return False
+        np.copyto(self._optimizer.values, values)
+        self._initial_sha256 = values_sha256
+        return True
+
+    def check_gradient(self, push: Push) -> None:
+        """Return if the gradient of a push can be applied.
+
+        Raises:
+            InvalidRequest: wrong length, not finite, or too large for the optimizers.
+        """
+        self._check_vector(f"{push.name}: gradient", push.gradient)
+
+    def push(self, push: Push) -> tuple[PushAnswer, Kind | None]:
+        """Accept a push whose gradient `check_gradient` let pass; apply it at most once.
 
         Repeats: the replica's last push again gets its first answer, marked as repeated.
 
+        Returns:
+            The answer, and what changed: PUSH; FENCE where a repeat came from a newer incarnation;
+            None where nothing did.
+
         Raises:
-            NotInitialized, InvalidRequest, OutOfSequence, PastIncarnation: see `ps.errors`.
+            NotInitialized, InvalidRequest, OutOfSequence, PastIncarnation, StalePush: see
+                `ps.errors`.
         """
-        with self._lock:
-            try:
-                return self._push(push)
-            except Exception:
-                self._num_refused += 1
-                raise
-
-    def describe(self) -> ShardDescription:
-        """Give a copy of everything that can be said about the shard in a few numbers."""
-        with self._lock:
-            return ShardDescription(
-                shard=self._shard,
-                num_shards=self._layout.num_shards,
-                num_parameters=self._num_parameters,
-                layout_sha256=self._layout.sha256,
-                is_initialized=self._initial_sha256 is not None,
-                version=self._version,
-                updates=self._version,
-                num_repeated=self._num_repeated,
-                num_refused=self._num_refused,
-                staleness_sum=self._staleness_sum,
-                staleness_max=self._staleness_max,
-            )
-
-    def _push(self, push: Push) -> PushAnswer:
         self._check_initialized()
-        name = f"push r{push.replica}#{push.sequence}"
-        if push.incarnation < 1:
-            raise InvalidRequest(f"{name}: incarnation={push.incarnation}: must be >= 1")
+        if not 0 <= push.replica < MAX_REPLICAS:
+            raise InvalidRequest(
+                f"{push.name}: replica={push.replica}: must be below {MAX_REPLICAS}"
+            )
+        if not 1 <= push.incarnation <= _MAX_NUMBER:
+            raise InvalidRequest(f"{push.name}: incarnation={push.incarnation}: must be >= 1")
         last = self._last.get(push.replica)
         if last is not None:
             if push.incarnation < last.incarnation:
                 raise PastIncarnation(
-                    f"{name} refused: incarnation {push.incarnation} < {last.incarnation}, which "
-                    "has pushed already; this life of the replica is over and must end"
+                    f"{push.name} refused: incarnation {push.incarnation} < {last.incarnation}, "
+                    "which has pushed already; this life of the replica is over and must end"
                 )
             if push.sequence == last.sequence:
                 self._num_repeated += 1
+                again = replace(last.answer, is_repeated=True)
+                if push.incarnation == last.incarnation:
+                    return again, None
                 self._last[push.replica] = replace(last, incarnation=push.incarnation)
-                return replace(last.answer, is_repeated=True)
-        expected = last.sequence + 1 if last is not None else 1
-        if push.sequence != expected:
-            raise OutOfSequence(
-                f"{name} refused: sequence must be {expected}, the next of this replica"
-                + (f", or {last.sequence}, its last" if last is not None else "")
-            )
-        if not 0 <= push.base_version <= self._version:
-            raise InvalidRequest(
-                f"{name}: base_version={push.base_version}: must be between 0 and the shard's "
-                f"version, {self._version}; was it pulled from another shard?"
-            )
-        self._check_vector("gradient", push.gradient)
-        largest = float(np.abs(push.gradient).max())
-        if largest > _MAX_GRADIENT:
-            raise InvalidRequest(
-                f"{name}: largest element of the gradient {largest:.3g}: must be at most "
-                f"{_MAX_GRADIENT:.0e}; its square would overflow in the optimizer and stay there"
-            )
-        np.copyto(self._gradient.numpy(), push.gradient)
-        self._optimizer.step()
-        staleness = self._version - push.base_version
-        self._version += 1
+                return again, Kind.FENCE
+        self._check_sequence(push, last)
+        staleness = self._staleness_of(push)
+        points.reached("push checked")
+        self._apply(push.gradient, staleness)
+        points.reached("push applied")
+        self.version += 1
         self._staleness_sum += staleness
         self._staleness_max = max(self._staleness_max, staleness)
-        answer = PushAnswer(version=self._version, updates=self._version, staleness=staleness)
+        answer = PushAnswer(self.version, self._updates, staleness)
         self._last[push.replica] = _LastPush(push.sequence, push.incarnation, answer)
-        return answer
+        return answer, Kind.PUSH
+
+    def fence(self, replica: int, incarnation: int) -> None:
+        """Take note that a newer incarnation of a replica was seen."""
+        self._last[replica] = replace(self._last[replica], incarnation=incarnation)
+
+    def count_refused(self) -> None:
+        """Take note that a push was refused."""
+        self._num_refused += 1
+
+    def describe(self) -> ShardDescription:
+        """Give everything that can be said about the store in a few numbers."""
+        return ShardDescription(
+            shard=self._plan.shard,
+            num_shards=self._plan.layout.num_shards,
+            num_parameters=self._plan.num_parameters,
+            layout_sha256=self._plan.layout.sha256,
+            is_initialized=self.is_initialized,
+            version=self.version,
+            updates=self._updates,
+            num_repeated=self._num_repeated,
+            num_refused=self._num_refused,
+            staleness_sum=self._staleness_sum,
+            staleness_max=self._staleness_max,
+        )
+
+    def state(self) -> StoreState:
+        """Give a copy of everything that later answers and values depend on.
+
+        The arrays are the optimizer's (``values`` and moments), ``accumulated``, ``initial_sha256``
+        (uint8) and ``last_pushes``: a row (replica, sequence, incarnation, version, updates,
+        staleness) for each replica, (R, 6) uint64.
+        """
+        rows = [
+            (replica, p.sequence, p.incarnation, *_numbers_of(p.answer))
+            for replica, p in sorted(self._last.items())
+        ]
+        arrays = self._optimizer.state() | {
+            "accumulated": self._accumulated.copy(),
+            "initial_sha256": np.frombuffer(self._initial_sha256 or b"", np.uint8),
+            "last_pushes": np.array(rows, np.uint64).reshape(-1, 6),
+        }
+        numbers = {
+            "version": self.version,
+            "updates": self._updates,
+            "num_accumulated": self._num_accumulated,
+            "staleness_sum": self._staleness_sum,
+            "staleness_max": self._staleness_max,
+        }
+        return StoreState(arrays, numbers)
+
+    def load(self, state: StoreState) -> None:
+        """Go on from a state of a store of the same plan.
+
+        Raises:
+            ValueError: an array is missing, or has another shape.
+        """
+        arrays, numbers = dict(state.arrays), state.numbers
+        np.copyto(self._accumulated, arrays.pop("accumulated"))
+        self._initial_sha256 = arrays.pop("initial_sha256").tobytes() or None
+        self._last = {
+            replica: _LastPush(sequence, incarnation, PushAnswer(*answer))
+            for replica, sequence, incarnation, *answer in arrays.pop("last_pushes").tolist()
+        }
+        self._optimizer.load(arrays)
+        self.version = numbers["version"]
+        self._updates = numbers["updates"]
+        self._num_accumulated = numbers["num_accumulated"]
+        self._staleness_sum = numbers["staleness_sum"]
+        self._staleness_max = numbers["staleness_max"]
+
+    def _apply(self, gradient: FlatVector, staleness: int) -> None:
+        updates = self._plan.updates
+        if updates.staleness == "scale" and staleness:
+            gradient = gradient * np.float32(1 / (1 + staleness))
+        if updates.accumulate == 1:
+            self._optimizer.step(gradient)
+        else:
+            self._accumulated += gradient
+            self._num_accumulated += 1
+            if self._num_accumulated < updates.accumulate:
+                return
+            self._accumulated /= np.float32(updates.accumulate)
+            self._optimizer.step(self._accumulated)
+            self._accumulated.fill(0)
+            self._num_accumulated = 0
+        self._updates += 1
+
+    def _check_sequence(self, push: Push, last: _LastPush | None) -> None:
+        expected = last.sequence + 1 if last is not None else 1
+        if push.sequence == expected:
+            return
+        if self._may_have_lost and expected < push.sequence <= _MAX_NUMBER:
+            return
+        raise OutOfSequence(
+            f"{push.name} refused: sequence must be {expected}, the next of this replica"
+            + (f", or {last.sequence}, its last" if last is not None else "")
+        )
+
+    def _staleness_of(self, push: Push) -> int:
+        if self._may_have_lost and push.base_version > self.version:
+            return 0
+        if not 0 <= push.base_version <= self.version:
+            raise InvalidRequest(
+                f"{push.name}: base_version={push.base_version}: must be between 0 and the shard's "
+                f"version, {self.version}; was it pulled from another shard?"
+            )
+        staleness = self.version - push.base_version
+        bound = self._plan.updates.max_staleness
+        if bound is not None and staleness > bound:
+            raise StalePush(
+                f"{push.name} refused: staleness {staleness} > max_staleness {bound} (pulled at "
+                f"version {push.base_version}, {self._plan.who} is at {self.version}); pull again"
+            )
+        return staleness
 
     def _check_initialized(self) -> None:
         if self._initial_sha256 is None:
             raise NotInitialized(
-                f"shard {self._shard} of {self._layout.num_shards} holds no values; a new search "
-                "initializes it, and in a running search it has lost its state"
+                f"{self._plan.who} holds no values; a new search initializes it, and in a running "
+                "search it has lost its state"
             )
 
     def _check_vector(self, name: str, vector: FlatVector) -> None:
-        if vector.dtype != np.float32 or vector.shape != (self._num_parameters,):
+        if vector.dtype != np.float32 or vector.shape != (self._plan.num_parameters,):
             raise InvalidRequest(
-                f"{name} of type {vector.dtype} and shape {vector.shape}: shard {self._shard} of "
-                f"{self._layout.num_shards} owns float32 of shape ({self._num_parameters},)"
+                f"{name} of type {vector.dtype} and shape {vector.shape}: {self._plan.who} owns "
+                f"float32 of shape ({self._plan.num_parameters},)"
             )
+        array = torch.from_numpy(vector)
+        norm = math.sqrt(float(torch.dot(array, array)))  # not finite if an element is not
+        if norm <= _MAX_NORM:
+            return
         finite = np.isfinite(vector)
         if not finite.all():
             worst = int(finite.argmin())
@@ -222,3 +326,11 @@ class Store:
                 f"{name}[{worst}]={vector[worst]}: must be finite; a loss or reward before it "
                 "was not"
             )
+        raise InvalidRequest(
+            f"{name}: norm {norm:.3g}: must be at most {_MAX_NORM:.0e}; its square would "
+            "overflow in the optimizer and stay there"
+        )
+
+
+def _numbers_of(answer: PushAnswer) -> tuple[int, int, int]:
+    return answer.version, answer.updates, answer.staleness

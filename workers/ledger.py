@@ -59,6 +59,11 @@ class RemoteLedger:
         )
         return sequence
 
+    def replace_push(
+        self, owner: Owner, sequence: int, base_versions: Sequence[int], gradient: bytes
+    ) -> None:
+        _answer(self._actor.replace_push.remote(owner, sequence, base_versions, gradient))
+
     def close_push(
         self, owner: Owner, sequence: int, versions: Sequence[int], staleness: Sequence[int]
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from controller.reinforce import Reinforce
 from controller.replica import ControllerReplica
 from controller.strategy import Strategy
 from ps.client import ClientSettings, ShardClient
+from ps.credentials import Identity
 from ps.layout import Layout
 from workers.child import ChildrenSettings, spawn_child_worker
 from workers.ledger import RemoteLedger
@@ -33,6 +35,7 @@ class ReplicaPlan:
     policy: PolicySettings
     layout: Layout
     client: ClientSettings
+    certificates: Path | None  # the folder of the replicas' own; None without TLS
     training: TrainingSettings
     children: ChildrenSettings
 
@@ -52,6 +55,8 @@ class ReplicaProcess:
         setup.enter(f"replica-{replica}")
         torch.set_num_threads(1)
         self._plan = plan
+        name = f"replica-{replica}"
+        self._identity = Identity.load(plan.certificates, name) if plan.certificates else None
         space = ConvolutionalSpace(plan.space)
         worker_numbers = itertools.count()
         self._replica = ControllerReplica(
@@ -75,7 +80,8 @@ class ReplicaProcess:
 
     def run(self, addresses: tuple[str, ...]) -> None:
         """Run with the shards at these addresses until the budget is spent or drained."""
-        with ShardClient(self._plan.layout, addresses, self._plan.client) as shards:
+        plan = self._plan
+        with ShardClient(plan.layout, addresses, plan.client, self._identity) as shards:
             self._replica.run(shards)
 
     def drain(self) -> None:

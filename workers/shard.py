@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+from pathlib import Path
 
-from ps.layout import Layout
+import torch
+
+from ps.credentials import Identity
+from ps.plan import ShardPlan
 from ps.server import ServerSettings, ShardServer
-from ps.store import OptimizerSettings
 from workers.process import ProcessSetup
 
 
@@ -16,24 +18,28 @@ class ShardProcess:
     def __init__(
         self,
         setup: ProcessSetup,
-        layout: Layout,
-        shard: int,
-        optimizer: OptimizerSettings,
+        plan: ShardPlan,
         settings: ServerSettings,
+        folder: Path,
+        identity: Identity | None,
     ) -> None:
-        setup.enter(f"shard-{shard}")
-        self._server = ShardServer(layout, shard, optimizer, settings)
-        self._is_closed = threading.Event()
+        """Begin a life of the shard whose state is in the folder."""
+        setup.enter(f"shard-{plan.shard}")
+        torch.set_num_threads(1)
+        self._server = ShardServer(plan, settings, folder, f"{settings.host}:0", identity)
 
     def address(self) -> str:
         """Give the host:port that the shard answers at."""
         return self._server.address
 
     def serve(self) -> None:
-        """Return when the shard has been closed: whoever waits for this hears of its death."""
-        self._is_closed.wait()
+        """Return when the shard has been closed: whoever waits for this hears of its death.
+
+        Raises:
+            ps.errors.StateError: its state failed it.
+        """
+        self._server.wait()
 
     def close(self) -> None:
         """Drain the shard and stop it."""
         self._server.close()
-        self._is_closed.set()

@@ -39,7 +39,7 @@ class ParameterShardStub:
                 request_serializer=ps_dot_rpc_dot_parameter__shard__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.DescribeResponse.FromString,
                 _registered_method=True)
-        self.Initialize = channel.unary_unary(
+        self.Initialize = channel.stream_unary(
                 '/nasrl.ps.v1.ParameterShard/Initialize',
                 request_serializer=ps_dot_rpc_dot_parameter__shard__pb2.InitializeRequest.SerializeToString,
                 response_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.InitializeResponse.FromString,
@@ -49,10 +49,25 @@ class ParameterShardStub:
                 request_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PullRequest.SerializeToString,
                 response_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PullResponse.FromString,
                 _registered_method=True)
+        self.PullPieces = channel.unary_stream(
+                '/nasrl.ps.v1.ParameterShard/PullPieces',
+                request_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PullRequest.SerializeToString,
+                response_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PullResponse.FromString,
+                _registered_method=True)
         self.Push = channel.unary_unary(
                 '/nasrl.ps.v1.ParameterShard/Push',
                 request_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PushRequest.SerializeToString,
                 response_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PushResponse.FromString,
+                _registered_method=True)
+        self.PushPieces = channel.stream_stream(
+                '/nasrl.ps.v1.ParameterShard/PushPieces',
+                request_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PushRequest.SerializeToString,
+                response_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PushResponse.FromString,
+                _registered_method=True)
+        self.Checkpoint = channel.unary_unary(
+                '/nasrl.ps.v1.ParameterShard/Checkpoint',
+                request_serializer=ps_dot_rpc_dot_parameter__shard__pb2.CheckpointRequest.SerializeToString,
+                response_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.CheckpointResponse.FromString,
                 _registered_method=True)
 
 
@@ -66,9 +81,10 @@ class ParameterShardServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Initialize(self, request, context):
-        """Gives the shard its first values. A repeat with the same layout and values
-        changes nothing and is answered like the first; any other is ALREADY_EXISTS.
+    def Initialize(self, request_iterator, context):
+        """Gives the shard its first values, in pieces. Durable before the answer. A repeat
+        with the same layout and values changes nothing and is answered like the
+        first; any other is ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,11 +97,38 @@ class ParameterShardServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PullPieces(self, request, context):
+        """The same for a slice of more than 16 MiB: the first response has all fields and
+        the first piece of the values, each further one has the next piece alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Push(self, request, context):
         """Applies one gradient. A push is named (replica, sequence). The next sequence
         of a replica is its last one plus 1, from 1 on. The last one again gets
         its first answer and changes nothing, so a resend after a lost answer is
-        safe. Anything else is FAILED_PRECONDITION.
+        safe. Anything else is FAILED_PRECONDITION. Durable before the answer, if the
+        shard keeps a journal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushPieces(self, request_iterator, context):
+        """The same for a slice of more than 16 MiB: the first request has all fields and
+        the first piece of the gradient, each further one has the next piece alone;
+        the response is in pieces likewise, if values are asked for. A stream that ends
+        before its gradient is whole has changed nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Checkpoint(self, request, context):
+        """Writes a checkpoint now, and answers when it has been read back. A repeat writes
+        another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +142,7 @@ def add_ParameterShardServicer_to_server(servicer, server):
                     request_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.DescribeRequest.FromString,
                     response_serializer=ps_dot_rpc_dot_parameter__shard__pb2.DescribeResponse.SerializeToString,
             ),
-            'Initialize': grpc.unary_unary_rpc_method_handler(
+            'Initialize': grpc.stream_unary_rpc_method_handler(
                     servicer.Initialize,
                     request_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.InitializeRequest.FromString,
                     response_serializer=ps_dot_rpc_dot_parameter__shard__pb2.InitializeResponse.SerializeToString,
@@ -109,10 +152,25 @@ def add_ParameterShardServicer_to_server(servicer, server):
                     request_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PullRequest.FromString,
                     response_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PullResponse.SerializeToString,
             ),
+            'PullPieces': grpc.unary_stream_rpc_method_handler(
+                    servicer.PullPieces,
+                    request_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PullRequest.FromString,
+                    response_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PullResponse.SerializeToString,
+            ),
             'Push': grpc.unary_unary_rpc_method_handler(
                     servicer.Push,
                     request_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PushRequest.FromString,
                     response_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PushResponse.SerializeToString,
+            ),
+            'PushPieces': grpc.stream_stream_rpc_method_handler(
+                    servicer.PushPieces,
+                    request_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.PushRequest.FromString,
+                    response_serializer=ps_dot_rpc_dot_parameter__shard__pb2.PushResponse.SerializeToString,
+            ),
+            'Checkpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.Checkpoint,
+                    request_deserializer=ps_dot_rpc_dot_parameter__shard__pb2.CheckpointRequest.FromString,
+                    response_serializer=ps_dot_rpc_dot_parameter__shard__pb2.CheckpointResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -153,7 +211,7 @@ class ParameterShard:
             _registered_method=True)
 
     @staticmethod
-    def Initialize(request,
+    def Initialize(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -163,8 +221,8 @@ class ParameterShard:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
+        return grpc.experimental.stream_unary(
+            request_iterator,
             target,
             '/nasrl.ps.v1.ParameterShard/Initialize',
             ps_dot_rpc_dot_parameter__shard__pb2.InitializeRequest.SerializeToString,
@@ -207,6 +265,33 @@ class ParameterShard:
             _registered_method=True)
 
     @staticmethod
+    def PullPieces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nasrl.ps.v1.ParameterShard/PullPieces',
+            ps_dot_rpc_dot_parameter__shard__pb2.PullRequest.SerializeToString,
+            ps_dot_rpc_dot_parameter__shard__pb2.PullResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Push(request,
             target,
             options=(),
@@ -223,6 +308,60 @@ class ParameterShard:
             '/nasrl.ps.v1.ParameterShard/Push',
             ps_dot_rpc_dot_parameter__shard__pb2.PushRequest.SerializeToString,
             ps_dot_rpc_dot_parameter__shard__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushPieces(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/nasrl.ps.v1.ParameterShard/PushPieces',
+            ps_dot_rpc_dot_parameter__shard__pb2.PushRequest.SerializeToString,
+            ps_dot_rpc_dot_parameter__shard__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Checkpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nasrl.ps.v1.ParameterShard/Checkpoint',
+            ps_dot_rpc_dot_parameter__shard__pb2.CheckpointRequest.SerializeToString,
+            ps_dot_rpc_dot_parameter__shard__pb2.CheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

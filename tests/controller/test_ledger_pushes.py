@@ -6,6 +6,7 @@ import inspect
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from support.children import completed, infeasible, start_of
@@ -14,6 +15,7 @@ from controller.errors import LedgerError, NotOwner, WrongState
 from controller.ledger import Ledger
 
 GRADIENT = b"\x00\x01\x02\x03" * 8
+OTHER_GRADIENT = b"\x07\x06\x05\x04" * 8
 
 
 @pytest.fixture
@@ -43,6 +45,30 @@ def test_push_opened_is_kept_with_its_trials_and_its_gradient(ledger, owner):
     assert (push.closed_at, push.versions, push.staleness) == (None, None, None)
     named = [(trial.push_replica, trial.push_sequence) for trial in ledger.trials()]
     assert named == [(0, 1), (0, 1), (None, None)]
+
+
+def test_push_replaced_carries_the_same_trials_under_the_same_name(ledger, owner):
+    sequence = ledger.open_push(owner, record(ledger, owner, 2), (4, 7), GRADIENT)
+    [before] = ledger.pushes()
+
+    ledger.replace_push(owner, sequence, (5, 9), OTHER_GRADIENT)
+
+    [push] = ledger.pushes()
+    assert push == replace(before, base_versions=[5, 9], gradient=OTHER_GRADIENT)
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["not opened", "closed"])
+def test_push_that_is_not_open_is_not_replaced(ledger, owner, contents, is_closed):
+    sequence = 1
+    if is_closed:
+        sequence = ledger.open_push(owner, record(ledger, owner, 1), (4, 7), GRADIENT)
+        ledger.close_push(owner, sequence, (6, 8), (1, 0))
+    before = contents()
+
+    with pytest.raises(WrongState, match="push r0#1 is not open"):
+        ledger.replace_push(owner, sequence, (5, 9), OTHER_GRADIENT)
+
+    assert contents() == before
 
 
 def test_push_closed_keeps_the_answers_and_lets_the_gradient_go(ledger, owner):
@@ -209,6 +235,7 @@ ROUND = {
     "start": lambda ledger, owner: ledger.start(owner, [start_of(1)]),
     "record": lambda ledger, owner: ledger.record(owner, 1, completed(0.5)),
     "open_push": lambda ledger, owner: ledger.open_push(owner, [1], (0,), GRADIENT),
+    "replace_push": lambda ledger, owner: ledger.replace_push(owner, 1, (1,), OTHER_GRADIENT),
     "close_push": lambda ledger, owner: ledger.close_push(owner, 1, (1,), (0,)),
 }
 

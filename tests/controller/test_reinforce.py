@@ -102,6 +102,83 @@ def test_gradient_with_a_baseline_near_the_mean_reward_varies_less():
     assert second_moment(mean_reward) < second_moment(0.0) < second_moment(-1.0)
 
 
+# --- Rollouts that were sampled with other parameters.
+
+SWITCH = ChainSpace({"color": 3})
+
+
+def sampled_elsewhere(policy, others, space_lists):
+    """Give every list as a rollout of another policy, and that policy's probability of it."""
+    log_probs = others.log_probs([1] * len(space_lists), space_lists).detach()
+    rollouts = [
+        Rollout(choices, tuple(row.tolist()))
+        for choices, row in zip(space_lists, log_probs, strict=True)
+    ]
+    return rollouts, log_probs.sum(dim=1).exp().tolist()
+
+
+def moved(policy, distance):
+    """Give a policy near this one."""
+    other = Policy(SWITCH, SETTINGS, np.random.default_rng(0))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for mine, its in zip(other.parameters(), policy.parameters(), strict=True):
+            mine.copy_(its + distance * torch.randn(its.shape, generator=generator))
+    return other
+
+
+def test_gradient_reweighted_is_on_average_that_of_the_expected_reward_at_the_new_parameters():
+    reinforce, policy = make_reinforce(SWITCH)
+    lists, rewards = [(0,), (1,), (2,)], [0.9, 0.1, 0.4]
+    rollouts, probabilities = sampled_elsewhere(policy, moved(policy, 0.15), lists)
+    now = [probability(policy, choices) for choices in lists]
+    ratios = np.divide(now, probabilities)
+    assert np.abs(ratios - 1).max() > 0.02, "the policies hardly differ"
+    assert 0.8 < ratios.min() < ratios.max() < 1.2, "a ratio meets its bounds"
+
+    mean = sum(
+        p * reinforce.gradient([1], [r], [reward], is_reweighted=True)
+        for p, r, reward in zip(probabilities, rollouts, rewards, strict=True)
+    )
+
+    exact = sum(
+        p * reinforce.gradient([1], [r], [reward])
+        for p, r, reward in zip(now, rollouts, rewards, strict=True)
+    )
+    np.testing.assert_allclose(mean, exact, atol=1e-6)
+    unweighted = sum(
+        p * reinforce.gradient([1], [r], [reward])
+        for p, r, reward in zip(probabilities, rollouts, rewards, strict=True)
+    )
+    assert np.abs(unweighted - exact).max() > 1e-3, "the weights made no difference"
+
+
+@pytest.mark.parametrize(("factor", "weight"), [(0.5, 0.8), (0.9, 0.9), (1.1, 1.1), (3.0, 1.2)])
+def test_decision_is_reweighted_by_its_own_ratio_within_bounds(factor, weight):
+    reinforce, policy = make_reinforce(SWITCH)
+    then = np.log(probability(policy, (1,)) / factor)
+
+    weighted = reinforce.gradient([1], [Rollout((1,), (float(then),))], [0.7], is_reweighted=True)
+
+    np.testing.assert_allclose(
+        weighted, weight * reinforce.gradient([1], [rollout((1,))], [0.7]), rtol=1e-4, atol=1e-7
+    )
+
+
+def test_decisions_of_one_rollout_have_weights_of_their_own():
+    reinforce, policy = make_reinforce()
+    log_probs = policy.log_probs([1], [(1, 2)])[0].tolist()
+
+    def gradient(first, second):
+        then = (log_probs[0] - np.log(first), log_probs[1] - np.log(second))
+        return reinforce.gradient([1], [Rollout((1, 2), then)], [1.0], is_reweighted=True)
+
+    plain = reinforce.gradient([1], [rollout((1, 2))], [1.0])
+    # The gradient is the sum of two parts, of which each has its weight.
+    np.testing.assert_allclose(gradient(1.1, 0.9) + gradient(0.9, 1.1), 2 * plain, atol=1e-6)
+    assert np.abs(gradient(1.1, 0.9) - gradient(0.9, 1.1)).max() > 1e-3
+
+
 def test_gradient_of_several_rollouts_is_the_mean_of_their_own():
     space = ConditionalSpace()
     reinforce, _ = make_reinforce(space)

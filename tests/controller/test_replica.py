@@ -23,8 +23,9 @@ from controller.rollout import Rollout
 from controller.schedule import ScheduleSettings
 from ps.client import ClientSettings, ShardClient
 from ps.errors import ShardUnavailable
+from ps.optimizer import AdamSettings
+from ps.plan import ShardPlan, UpdateSettings
 from ps.server import ServerSettings, ShardServer
-from ps.store import OptimizerSettings
 
 SEARCH_SEED = 5
 NUM_SHARDS = 2
@@ -64,16 +65,14 @@ def mean_choice_after_meeting(barrier):
 class Shards:
     """The shards of one search, and clients to them."""
 
-    def __init__(self, layout, values, learning_rate):
+    def __init__(self, layout, values, learning_rate, updates):
         self.layout = layout
         self._open = contextlib.ExitStack()
         self.servers = [
             self._open.enter_context(
                 ShardServer(
-                    layout,
-                    shard,
-                    OptimizerSettings(learning_rate=learning_rate),
-                    ServerSettings(drain_timeout_s=0.1),
+                    ShardPlan(layout, shard, AdamSettings(learning_rate=learning_rate), updates),
+                    ServerSettings(durability="none", drain_timeout_s=0.1),
                 )
             )
             for shard in range(layout.num_shards)
@@ -99,8 +98,8 @@ def serve():
     """Give a function that serves the first values of a policy; closed afterwards."""
     with contextlib.ExitStack() as stack:
 
-        def start(reinforce, learning_rate=0.05):
-            shards = Shards(reinforce.layout, reinforce.values, learning_rate)
+        def start(reinforce, learning_rate=0.05, updates=UpdateSettings()):  # noqa: B008 (frozen)
+            shards = Shards(reinforce.layout, reinforce.values, learning_rate, updates)
             return stack.enter_context(contextlib.closing(shards))
 
         yield start
@@ -462,7 +461,10 @@ def test_push_left_open_can_be_finished_from_its_row_alone(interrupted):
 
     with contextlib.ExitStack() as stack:
         restored = stack.enter_context(
-            ShardServer(shards.layout, 1, OptimizerSettings(), ServerSettings(drain_timeout_s=0.1))
+            ShardServer(
+                ShardPlan(shards.layout, 1),
+                ServerSettings(durability="none", drain_timeout_s=0.1),
+            )
         )
         addresses = [shards.servers[0].address, restored.address]
         client = stack.enter_context(ShardClient(shards.layout, addresses, ClientSettings()))
@@ -533,3 +535,48 @@ def test_search_at_random_learns_nothing(create_ledger, serve):
     assert quarters(ledger) == pytest.approx((0.5, 0.5), abs=0.1)
     assert_complete(ledger, shards, 240)
     np.testing.assert_array_equal(shards.client().pull().values, before)
+
+
+# --- Staleness.
+
+
+class PushesInBetween:
+    """Children beside whose training another replica pushes, so that this one's push is stale."""
+
+    def __init__(self, children, shards, num_pushes):
+        self._children = children
+        self._shards = shards
+        self._sequences = iter(range(1, num_pushes + 1))
+
+    @property
+    def num_workers(self):
+        return self._children.num_workers
+
+    def train(self, children):
+        for sequence in self._sequences:
+            client = self._shards.client()
+            gradient = np.full(self._shards.layout.num_parameters, 0.01, np.float32)
+            client.push(7, 1, sequence, client.pull().versions, gradient)
+        yield from self._children.train(children)
+
+
+@pytest.mark.parametrize("num_between", [2, 3])
+def test_push_that_a_shard_finds_too_stale_is_computed_again_under_its_name(
+    create_ledger, serve, num_between
+):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(3), make_reinforce(space)
+    shards = serve(reinforce, updates=UpdateSettings(staleness="refuse", max_staleness=2))
+    children = PushesInBetween(FakeChildren(mean_choice, 3), shards, num_between)
+
+    run_search(ledger, shards, space, reinforce, children)
+
+    [push] = ledger.pushes()
+    is_refused = num_between > 2
+    assert push.sequence == 1
+    assert push.base_versions == [num_between * is_refused] * NUM_SHARDS
+    assert push.staleness == [num_between * (not is_refused)] * NUM_SHARDS
+    assert push.versions == shards.versions == [num_between + 1] * NUM_SHARDS
+    assert push.closed_at is not None
+    assert [shard.describe().num_refused for shard in shards.servers] == [is_refused] * NUM_SHARDS
+    assert shards.client().pull().values.tobytes() != reinforce.values.tobytes()

@@ -1,22 +1,31 @@
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from deploy.settings import SearchSettings, SettingsError, load_settings
+from ps.optimizer import AdamSettings
+from ps.server import ServerSettings
 
 DIGITS = Path(__file__).resolve().parents[2] / "deploy" / "searches" / "digits.yaml"
+
+
+def is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
     found = set()
     for name, field in model.model_fields.items():
-        nested = field.annotation
-        is_section = isinstance(nested, type) and issubclass(nested, BaseModel)
-        found |= keys(nested, f"{prefix}{name}.") if is_section else {prefix + name}
+        # Of a section of several kinds, the first is the default.
+        nested, *_ = [kind for kind in get_args(field.annotation) if is_model(kind)] or [
+            field.annotation
+        ]
+        found |= keys(nested, f"{prefix}{name}.") if is_model(nested) else {prefix + name}
     return found
 
 
@@ -193,3 +202,69 @@ def test_first_weights_are_a_function_of_the_seed_alone():
         load_settings(overrides=[f"seed={seed}"]).untrained().values for seed in (1, 1, 2)
     )
     assert one.tobytes() == same.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("optimizer.lr=3", "unknown setting 'optimizer.lr'; known: name, learning_rate, beta1"),
+        (
+            "optimizer.name=lion",
+            "optimizer.name='lion': must be one of adam, sgd, adagrad, rmsprop",
+        ),
+        ("optimizer={name: sgd, decay: 1}", "'optimizer.decay'; known: name, .*momentum, nesterov"),
+        ("optimizer=3", "optimizer=3: must hold settings: name, learning_rate"),
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate=-1: must be greater than 0"),
+        ("optimizer={name: sgd, nesterov: true, momentum: 0}", "optimizer: nesterov=True and"),
+        ("updates.accumulate=0", "updates.accumulate=0: must be greater than or equal to 1"),
+        ("updates.staleness=refuse", "updates: staleness='refuse' and max_staleness=None: a bound"),
+        ("updates.max_staleness=3", "updates: staleness='none' and max_staleness=3: a bound must"),
+        ("shards.durability=paper", "shards.durability='paper': must be 'journal', 'checkpoint'"),
+        ("shards={tls: always, insecure: true}", "shards: insecure=True and tls='always': must"),
+    ],
+)
+def test_mistake_in_a_setting_of_the_shards_names_key_value_and_what_must_hold(override, complaint):
+    with pytest.raises(SettingsError, match=rf"1 mistake in .*\n  - .*{complaint}"):
+        load_settings(overrides=[override])
+
+
+def test_optimizer_is_adam_where_it_is_not_named():
+    assert load_settings(overrides=["optimizer={learning_rate: 0.5}"]).optimizer == AdamSettings(
+        learning_rate=0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("shards", "needs_tls", "is_open_to_all"),
+    [
+        ({}, False, False),
+        ({"tls": "always"}, True, False),
+        ({"host": "0.0.0.0"}, True, False),
+        ({"host": "node-7"}, True, False),
+        ({"host": "0.0.0.0", "insecure": True}, False, True),
+        ({"host": "[::1]", "insecure": True}, False, False),
+    ],
+)
+def test_shards_that_others_can_reach_have_tls_unless_told_otherwise(
+    shards, needs_tls, is_open_to_all
+):
+    settings = ServerSettings(**shards)
+    assert (settings.needs_tls, settings.is_open_to_all) == (needs_tls, is_open_to_all)
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("shards.addresses=[a:1]", "shards.addresses: 1 addresses: must be none, or num_shards=2"),
+        ("shards.addresses=[a:1,b]", "shards.addresses=.*'b' must be host:port"),
+    ],
+)
+def test_addresses_of_shards_must_be_one_for_each_with_a_port(override, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        load_settings(overrides=[override])
+
+
+def test_shards_that_somebody_else_starts_elsewhere_need_tls():
+    here = load_settings(overrides=["shards.addresses=[localhost:1, '127.0.0.1:2']"])
+    there = load_settings(overrides=["shards.addresses=[localhost:1, 'node-7:2']"])
+    assert (here.shards.needs_tls, there.shards.needs_tls) == (False, True)

@@ -1,6 +1,8 @@
 """The laws of a store, once, for whatever claims to be one."""
 
+import hashlib
 from dataclasses import replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -13,23 +15,73 @@ from ps.errors import (
     NotInitialized,
     OutOfSequence,
     PastIncarnation,
+    StalePush,
 )
 from ps.layout import FlatVector, Layout
+from ps.optimizer import AdamSettings
+from ps.plan import ShardPlan, UpdateSettings
 from ps.push import Push, PushAnswer
-from ps.store import OptimizerSettings, Store
+from ps.store import Store
 
 LAYOUT = Layout((("weight", (3, 4)), ("bias", (5,))), num_shards=1)
-OPTIMIZER = OptimizerSettings(learning_rate=0.1)
+# With a small epsilon Adam's steps would not tell the mean of gradients from their sum.
+OPTIMIZER = AdamSettings(learning_rate=0.1, epsilon=0.3)
 INITIAL = np.linspace(-1, 1, LAYOUT.num_parameters, dtype=np.float32)
 
 
-class AnyStore(Protocol):
-    """What the laws are about: shard 0 of LAYOUT, with OPTIMIZER."""
+def plan_of(**updates):
+    """Give the plan of shard 0 of LAYOUT with OPTIMIZER; updates are UpdateSettings' fields."""
+    return ShardPlan(LAYOUT, 0, OPTIMIZER, UpdateSettings(**updates))
 
-    def initialize(self, layout: Layout, values: FlatVector) -> object: ...
+
+class AnyStore(Protocol):
+    """What the laws are about: shard 0 of LAYOUT, with OPTIMIZER.
+
+    initialize: the digest is that of the values, unless another is given.
+    pull_unless: nothing, if the store still stands at this version in this life of it.
+    """
+
+    def initialize(self, layout: Layout, values: FlatVector, digest: bytes = b"") -> object: ...
     def pull(self) -> tuple[int, FlatVector]: ...
+    def pull_unless(self, epoch: int, version: int) -> tuple[int, FlatVector] | None: ...
     def push(self, push: Push) -> PushAnswer: ...
+    def push_and_pull(self, push: Push) -> tuple[PushAnswer, int, FlatVector]: ...
     def describe(self) -> ShardDescription: ...
+
+
+class ShardAsStore:
+    """A shard of this process that is called as a store is; where it is called, it may be anew."""
+
+    def __init__(self, shard):
+        self._the_shard = shard
+
+    def shard(self):
+        """Give the shard that takes the next call."""
+        return self._the_shard
+
+    def initialize(self, layout, values, digest=b""):
+        return self.shard().initialize(layout.sha256, digest or digest_of(values), values)
+
+    def pull(self):
+        return self.shard().pull(lambda version, values: (version, values.copy()))
+
+    def pull_unless(self, epoch, version):
+        shard = self.shard()
+        known = version if epoch == shard.epoch else None
+        return shard.pull(lambda version, values: (version, values.copy()), known)
+
+    def push(self, push):
+        return self.push_and_pull(push)[0]
+
+    def push_and_pull(self, push):
+        return self.shard().push(push, lambda answer, version, v: (answer, version, v.copy()))
+
+    def describe(self):
+        return self.shard().describe()
+
+
+def digest_of(values):
+    return hashlib.sha256(values.data).digest()
 
 
 def gradient_of(replica, sequence):
@@ -44,9 +96,14 @@ def push_of(sequence, *, replica=0, incarnation=1, base_version=0, gradient=None
 
 
 def state_of(store):
-    """Everything that can be seen of a store, but the count of refusals."""
+    """Everything that outlives a store, and can be seen of it."""
     version, values = store.pull()
-    return version, values.tobytes(), replace(store.describe(), num_refused=0)
+    return version, values.tobytes(), lasting(store.describe())
+
+
+def lasting(description):
+    """Give a description without what is of one life of the store."""
+    return replace(description, num_repeated=0, num_refused=0, epoch=0)
 
 
 def with_value(index, value):
@@ -55,13 +112,29 @@ def with_value(index, value):
     return vector
 
 
-def values_after(*pushes):
+def values_after(*pushes, **updates):
     """The values of a store in memory to which nothing else has happened."""
-    store = Store(LAYOUT, 0, OPTIMIZER)
-    store.initialize(LAYOUT.sha256, INITIAL)
+    store = Store(plan_of(**updates))
+    store.initialize(digest_of(INITIAL), INITIAL)
     for push in pushes:
         store.push(push)
-    return store.pull()[1]
+    return store.values.copy()
+
+
+def adam(initial, gradients, settings):
+    """Values after each gradient, in float64: Kingma & Ba 2015, algorithm 1."""
+    values, m, v = initial.astype(np.float64), 0.0, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        m = settings.beta1 * m + (1 - settings.beta1) * gradient
+        v = settings.beta2 * v + (1 - settings.beta2) * gradient.astype(np.float64) ** 2
+        m_hat = m / (1 - settings.beta1**step)
+        v_hat = v / (1 - settings.beta2**step)
+        values = values - settings.learning_rate * m_hat / (np.sqrt(v_hat) + settings.epsilon)
+        yield values
+
+
+def assert_close(values, expected, message=""):
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6, err_msg=message)
 
 
 NOT_FINITE = [
@@ -69,9 +142,9 @@ NOT_FINITE = [
     pytest.param(with_value(0, np.inf), r"\[0\]=inf: must be finite", id="infinity"),
     pytest.param(with_value(16, -np.inf), r"\[16\]=-inf: must be finite", id="minus infinity"),
 ]
-WRONG_LENGTH = [
-    pytest.param(INITIAL[:-1], r"shape \(16,\): shard 0 of 1 owns .*\(17,\)", id="short"),
-    pytest.param(np.append(INITIAL, INITIAL), r"shape \(34,\): shard 0 of 1 owns", id="long"),
+WRONG_LENGTH = [  # in pieces a vector is refused as soon as it is too long
+    pytest.param(INITIAL[:-1], r"\b16\b.*: .*\b17\b", id="short"),
+    pytest.param(np.append(INITIAL, INITIAL), r"\b(34|18)\b.*: .*\b17\b", id="long"),
 ]
 OTHER_LAYOUTS = [
     pytest.param(Layout((("weight", (3, 4)), ("offset", (5,))), 1), id="renamed"),
@@ -80,25 +153,40 @@ OTHER_LAYOUTS = [
 ]
 IMPOSSIBLE_PUSHES = [
     *(
-        pytest.param({"gradient": case.values[0]}, f"gradient.*{case.values[1]}", id=case.id)
-        for case in (*NOT_FINITE, *WRONG_LENGTH)
+        pytest.param({"gradient": case.values[0]}, f"gradient{case.values[1]}", id=case.id)
+        for case in NOT_FINITE
+    ),
+    *(
+        pytest.param({"gradient": case.values[0]}, case.values[1], id=case.id)
+        for case in WRONG_LENGTH
     ),
     pytest.param(
         {"base_version": 3}, "base_version=3: must be between 0 and .*version, 2", id="future"
     ),
     pytest.param({"incarnation": 0}, "incarnation=0: must be >= 1", id="no incarnation"),
     pytest.param(
-        {"gradient": with_value(2, -1e20)}, "largest element .* 1e.20: must be at most", id="huge"
+        {"gradient": with_value(2, -5e18)}, r"norm 5e\+18: must be at most 1e\+18", id="huge"
     ),
+    pytest.param({"gradient": with_value(2, 3e38)}, "norm inf: must be at most", id="overflow"),
+    pytest.param({"replica": 10_000}, "replica=10000: must be below 10000", id="replica"),
 ]
 
 
 class StoreLaws:
-    """A subclass gives the fixture `store`: an AnyStore without values, a new one for each test."""
+    """The laws of every store, whatever happens to it between two calls.
+
+    A subclass gives the fixture `make`: a function that makes an AnyStore without values, by the
+    rules of updating that it is given, UpdateSettings' fields.
+    """
 
     @pytest.fixture
-    def store(self) -> AnyStore:
+    def make(self):
         raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, make) -> AnyStore:
+        """A store without values that makes a step of every push."""
+        return make()
 
     @pytest.fixture
     def filled(self, store):
@@ -116,7 +204,8 @@ class StoreLaws:
     # Initialize
 
     def test_description_before_initialize_says_so(self, store):
-        assert store.describe() == ShardDescription(
+        described = replace(lasting(store.describe()), durability="none")
+        assert described == ShardDescription(
             shard=0,
             num_shards=1,
             num_parameters=17,
@@ -189,10 +278,28 @@ class StoreLaws:
 
     @pytest.mark.parametrize(("values", "complaint"), WRONG_LENGTH)
     def test_initialize_with_the_wrong_length_is_refused(self, store, values, complaint):
-        with pytest.raises(InvalidRequest, match=f"values .*{complaint}"):
+        with pytest.raises(InvalidRequest, match=complaint):
             store.initialize(Layout((("weight", values.shape),), 1), values)
 
         assert not store.describe().is_initialized
+
+    def test_initialize_with_the_digest_of_other_values_is_refused(self, store):
+        digest = digest_of(with_value(4, np.nextafter(INITIAL[4], np.float32(9))))
+
+        with pytest.raises(
+            InvalidRequest, match=f"values_sha256={digest.hex()[:12]}: must be .*the digest"
+        ):
+            store.initialize(LAYOUT, INITIAL, digest)
+
+        assert not store.describe().is_initialized
+
+    def test_initialize_again_with_the_digest_of_other_values_is_refused(self, pushed):
+        before = state_of(pushed)
+
+        with pytest.raises(InvalidRequest, match=r"values_sha256=.*: must be .*the digest"):
+            pushed.initialize(LAYOUT, with_value(4, 9), digest_of(INITIAL))
+
+        assert state_of(pushed) == before
 
     # The name of a push: replica and sequence
 
@@ -216,9 +323,7 @@ class StoreLaws:
         again = filled.push(push_of(1))
 
         assert again == replace(first, is_repeated=True)
-        version, values, description = state_of(filled)
-        assert (version, values) == before[:2]
-        assert description == replace(before[2], num_repeated=1)
+        assert state_of(filled) == before
 
     def test_push_is_known_by_its_name_and_not_by_what_it_carries(self, filled):
         first = filled.push(push_of(1))
@@ -318,22 +423,19 @@ class StoreLaws:
 
         assert pushed.push(push_of(3, incarnation=1)).version == 3
 
-    def test_refused_pushes_are_counted(self, pushed):
-        for sequence in (7, 8, 9):
-            with pytest.raises(OutOfSequence, match="sequence must be 3"):
-                pushed.push(push_of(sequence))
+    def test_replica_of_the_highest_number_may_push(self, filled):
+        assert filled.push(push_of(1, replica=9_999)).version == 1
 
-        assert pushed.describe().num_refused == 3
+    @pytest.mark.parametrize("replica", [10_000, 2**32 - 1])
+    def test_first_push_of_a_replica_of_too_high_a_number_is_refused(self, filled, replica):
+        before = state_of(filled)
+
+        with pytest.raises(InvalidRequest, match=f"replica={replica}: must be below 10000"):
+            filled.push(push_of(1, replica=replica))
+
+        assert state_of(filled) == before
 
     # Copies
-
-    def test_pulled_values_are_a_copy(self, pushed):
-        before = state_of(pushed)
-        values = pushed.pull()[1]
-
-        values.fill(7)
-
-        assert state_of(pushed) == before
 
     def test_pulled_values_stay_when_a_later_push_is_applied(self, pushed):
         values = pushed.pull()[1]
@@ -378,3 +480,214 @@ class StoreLaws:
 
         assert pushed.push(push_of(3, base_version=1)).staleness == 1
         assert pushed.describe().staleness_sum == 1 + 1  # push 2 was computed at version 0
+
+    # Values in the answer to a push
+
+    def test_push_may_be_answered_with_the_values_right_after_it(self, filled):
+        filled.push(push_of(1))
+
+        answer, version, values = filled.push_and_pull(push_of(1, replica=1))
+
+        assert (answer.version, version) == (2, 2)
+        expected = values_after(push_of(1), push_of(1, replica=1))
+        assert values.tobytes() == expected.tobytes()
+        assert filled.pull()[1].tobytes() == expected.tobytes()
+
+    def test_repeat_is_answered_with_the_values_as_they_are_now(self, filled):
+        first = filled.push(push_of(1))
+        filled.push(push_of(1, replica=1))
+        before = state_of(filled)
+
+        again, version, values = filled.push_and_pull(push_of(1))
+
+        assert again == replace(first, is_repeated=True)
+        assert (again.version, version) == (1, 2)
+        assert values.tobytes() == values_after(push_of(1), push_of(1, replica=1)).tobytes()
+        assert state_of(filled) == before
+
+    def test_values_in_an_answer_stay_when_a_later_push_is_applied(self, filled):
+        values = filled.push_and_pull(push_of(1))[2]
+
+        filled.push(push_of(2))
+
+        assert values.tobytes() == values_after(push_of(1)).tobytes()
+
+    # Several pushes to a step
+
+    @pytest.mark.parametrize("accumulate", [2, 3, 5])
+    def test_steps_are_of_the_mean_of_so_many_pushes(self, make, accumulate):
+        pushes = [push_of(s, replica=r) for s in range(1, 6) for r in (0, 4)]
+        store = make(accumulate=accumulate)
+        store.initialize(LAYOUT, INITIAL)
+
+        answers = [store.push(push) for push in pushes]
+
+        assert [answer.updates for answer in answers] == [
+            version // accumulate for version in range(1, 11)
+        ]
+        whole = len(pushes) // accumulate
+        gradients = np.stack([push.gradient for push in pushes]).astype(np.float64)
+        means = gradients[: whole * accumulate].reshape(whole, accumulate, -1).mean(axis=1)
+        *_, expected = adam(INITIAL, means, OPTIMIZER)
+        assert_close(store.pull()[1], expected)
+        assert (store.describe().version, store.describe().updates) == (10, whole)
+
+    def test_unfinished_step_changes_no_value_until_its_last_push(self, make):
+        store = make(accumulate=3)
+        store.initialize(LAYOUT, INITIAL)
+        values = [INITIAL.tobytes()]
+
+        for sequence in range(1, 9):
+            answer, version, now = store.push_and_pull(push_of(sequence))
+            assert (answer.version, version) == (sequence, sequence)
+            assert store.pull()[1].tobytes() == now.tobytes()
+            values.append(now.tobytes())
+
+        assert [one == other for one, other in pairwise(values)] == [
+            *(True, True, False),
+            *(True, True, False),
+            *(True, True),
+        ]
+
+    def test_repeat_and_refusal_within_a_step_leave_no_trace(self, make):
+        store = make(accumulate=3)
+        store.initialize(LAYOUT, INITIAL)
+        first = store.push(push_of(1))
+        store.push(push_of(1, replica=1))
+
+        again = store.push(push_of(1))
+        with pytest.raises(OutOfSequence, match="sequence must be 2"):
+            store.push(push_of(7))
+        last = store.push(push_of(2))
+
+        assert (first.updates, again) == (0, replace(first, is_repeated=True))
+        assert (last.version, last.updates) == (3, 1)
+        assert store.pull()[1].tobytes() == (
+            values_after(push_of(1), push_of(1, replica=1), push_of(2), accumulate=3).tobytes()
+        )
+
+    # Stale pushes
+
+    def test_push_within_the_bound_of_staleness_is_accepted(self, make):
+        store = make(staleness="refuse", max_staleness=2)
+        store.initialize(LAYOUT, INITIAL)
+        pushes = [push_of(s, base_version=max(0, s - 3)) for s in range(1, 6)]
+
+        answers = [store.push(push) for push in pushes]
+
+        assert [answer.staleness for answer in answers] == [0, 1, 2, 2, 2]
+        assert store.pull()[1].tobytes() == values_after(*pushes).tobytes()
+
+    def test_push_beyond_the_bound_of_staleness_is_refused_and_changes_nothing(self, make):
+        store = make(staleness="refuse", max_staleness=2)
+        store.initialize(LAYOUT, INITIAL)
+        for sequence in (1, 2, 3):
+            store.push(push_of(sequence, base_version=sequence - 1))
+        before = state_of(store)
+
+        with pytest.raises(
+            StalePush,
+            match=r"r7#1 refused: staleness 3 > max_staleness 2 \(pulled at version 0, .* at 3\)",
+        ):
+            store.push(push_of(1, replica=7, base_version=0))
+
+        assert state_of(store) == before
+
+    def test_refusal_of_a_stale_push_uses_up_no_sequence(self, make):
+        store = make(staleness="refuse", max_staleness=0)
+        store.initialize(LAYOUT, INITIAL)
+        store.push(push_of(1))
+        with pytest.raises(StalePush, match="staleness 1 > max_staleness 0"):
+            store.push(push_of(2, base_version=0, incarnation=6))
+
+        anew = push_of(2, base_version=1, gradient=gradient_of(3, 3))
+
+        assert store.push(anew).version == 2
+        assert store.pull()[1].tobytes() == values_after(push_of(1), anew).tobytes()
+
+    def test_repeat_of_a_push_is_answered_however_stale_it_is_by_now(self, make):
+        store = make(staleness="refuse", max_staleness=1)
+        store.initialize(LAYOUT, INITIAL)
+        first = store.push(push_of(1))
+        for sequence in (1, 2, 3):
+            store.push(push_of(sequence, replica=1, base_version=sequence))
+
+        assert store.push(push_of(1)) == replace(first, is_repeated=True)
+
+    def test_stale_push_is_scaled_down(self, make):
+        store = make(staleness="scale")
+        store.initialize(LAYOUT, INITIAL)
+        bases = [0, 0, 1, 0, 4]
+        pushes = [push_of(s, base_version=base) for s, base in enumerate(bases, start=1)]
+
+        answers = [store.push(push) for push in pushes]
+
+        assert [answer.staleness for answer in answers] == [0, 1, 1, 3, 0]
+        scales = [1, 1 / 2, 1 / 2, 1 / 4, 1]
+        scaled = [
+            push.gradient.astype(np.float64) * scale
+            for push, scale in zip(pushes, scales, strict=True)
+        ]
+        *_, expected = adam(INITIAL, scaled, OPTIMIZER)
+        assert_close(store.pull()[1], expected)
+        assert not np.allclose(expected, values_after(*pushes), rtol=1e-3)
+
+    def test_stale_pushes_to_one_step_are_scaled_down_one_by_one(self, make):
+        store = make(staleness="scale", accumulate=2)
+        store.initialize(LAYOUT, INITIAL)
+        first, second = push_of(1, base_version=0), push_of(1, replica=1, base_version=0)
+
+        store.push(first)
+        store.push(second)
+
+        mean = (first.gradient.astype(np.float64) + second.gradient / 2) / 2
+        (expected,) = adam(INITIAL, [mean], OPTIMIZER)
+        assert_close(store.pull()[1], expected)
+
+
+class OneLifeLaws(StoreLaws):
+    """Also the laws of a store that goes on living: what it counts and knows is not forgotten."""
+
+    durability = "none"
+    epoch = 0
+
+    def test_description_says_what_a_push_survives_and_which_life_this_is(self, store):
+        described = store.describe()
+
+        assert (described.durability, described.epoch) == (self.durability, self.epoch)
+
+    def test_repeated_pushes_are_counted(self, filled):
+        for incarnation in (1, 1, 2):
+            filled.push(push_of(1, incarnation=incarnation))
+
+        assert filled.describe().num_repeated == 2
+
+    def test_refused_pushes_are_counted(self, pushed):
+        for sequence in (7, 8, 9):
+            with pytest.raises(OutOfSequence, match="sequence must be 3"):
+                pushed.push(push_of(sequence))
+        with pytest.raises(InvalidRequest, match="must be finite"):
+            pushed.push(push_of(3, gradient=with_value(0, np.nan)))
+
+        assert pushed.describe().num_refused == 4
+
+    def test_pull_of_the_known_version_gives_no_values(self, pushed):
+        epoch = pushed.describe().epoch
+
+        assert pushed.pull_unless(epoch, 2) is None
+
+    @pytest.mark.parametrize("known", [0, 1, 3, 2**64 - 1])
+    def test_pull_by_one_who_knows_another_version_gives_the_values(self, pushed, known):
+        version, values = pushed.pull_unless(pushed.describe().epoch, known)
+
+        assert (version, values.tobytes()) == (2, values_after(push_of(1), push_of(2)).tobytes())
+
+    @pytest.mark.parametrize("difference", [1, 2**63])
+    def test_pull_by_one_who_knows_another_life_gives_the_values(self, pushed, difference):
+        version, values = pushed.pull_unless(pushed.describe().epoch + difference, 2)
+
+        assert (version, values.tobytes()) == (2, values_after(push_of(1), push_of(2)).tobytes())
+
+    def test_pull_of_the_known_version_before_initialize_is_refused(self, store):
+        with pytest.raises(NotInitialized, match="shard 0 of 1 holds no values"):
+            store.pull_unless(store.describe().epoch, 0)

@@ -4,17 +4,30 @@ import socket
 from contextlib import ExitStack
 
 import pytest
+import torch
 
 from ps.client import ClientSettings, ShardClient
+from ps.folder import shard_folder
+from ps.optimizer import AdamSettings
+from ps.plan import ShardPlan, UpdateSettings
 from ps.server import ServerSettings, ShardServer
-from ps.store import OptimizerSettings
 
 pytest.register_assert_rewrite("tests.ps.conformance")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    # On tensors as small as these several threads only wait for each other.
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def serve():
-    """Give a function that starts all shards of a layout, or those whose numbers are named."""
+    """Give a function that starts all shards of a layout, or those whose numbers are named.
+
+    They keep their state in memory, unless there is a folder: then in that, with a journal. With a
+    certificate authority they talk TLS alone. Settings are ServerSettings' fields.
+    """
     with ExitStack() as servers:
 
         def start(
@@ -22,19 +35,29 @@ def serve():
             *,
             shards=None,
             optimizer=None,
-            settings=None,
+            updates=None,
+            folder=None,
+            authority=None,
             address="127.0.0.1:0",
             interceptors=(),
+            is_taking_over=False,
+            disk=None,
+            **settings,
         ):
+            durability = {"durability": "none" if folder is None else "journal"}
             return [
                 servers.enter_context(
                     ShardServer(
-                        layout,
-                        shard,
-                        optimizer or OptimizerSettings(),
-                        settings or ServerSettings(),
+                        ShardPlan(
+                            layout, shard, optimizer or AdamSettings(), updates or UpdateSettings()
+                        ),
+                        ServerSettings(**durability | settings),
+                        None if folder is None else shard_folder(folder, shard),
                         address,
+                        None if authority is None else authority.issue(f"shard-{shard}"),
                         interceptors,
+                        is_taking_over,
+                        disk,
                     )
                 )
                 for shard in (range(layout.num_shards) if shards is None else shards)
@@ -45,13 +68,20 @@ def serve():
 
 @pytest.fixture
 def connect(serve):
-    """Give a function that makes a client of the shards at these addresses, or of these servers."""
+    """Give a function that makes a client of the shards at these addresses, or of these servers.
+
+    Settings are ClientSettings' fields.
+    """
     with ExitStack() as clients:
 
-        def open_client(layout, shards, **settings):
-            addresses = [getattr(shard, "address", shard) for shard in shards]
-            patience = {"backoff_s": 0.01} | settings
-            return clients.enter_context(ShardClient(layout, addresses, ClientSettings(**patience)))
+        def open_client(layout, shards, *, identity=None, acknowledged=(), **settings):
+            addresses = shards
+            if not callable(shards):
+                addresses = [getattr(shard, "address", shard) for shard in shards]
+            patience = ClientSettings(**{"backoff_s": 0.01} | settings)
+            return clients.enter_context(
+                ShardClient(layout, addresses, patience, identity, acknowledged)
+            )
 
         yield open_client
 

@@ -2,7 +2,9 @@
 
 import logging
 import pickle
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 
@@ -12,9 +14,9 @@ import pytest
 from support.faults import LOST_REPLY, LOST_REQUEST, AbortAll, FailNth, HoldReplies
 
 from ps.client import ClientSettings, ShardClient
-from ps.errors import InvalidRequest, OutOfSequence, ShardUnavailable
+from ps.errors import InvalidRequest, OutOfSequence, ShardUnavailable, StateLost
 from ps.layout import Layout
-from ps.store import OptimizerSettings
+from ps.optimizer import AdamSettings
 
 LAYOUT = Layout((("weight", (2, 3)), ("bias", (1,))), num_shards=3)
 VALUES = np.arange(7, dtype=np.float32)
@@ -40,10 +42,10 @@ def test_shards_get_their_slices_and_give_them_back_in_order(client, shards, con
     pulled = client.pull()
 
     assert (pulled.values.shape, pulled.values.dtype) == ((7,), np.float32)
-    assert pulled.values.flags.writeable
+    assert not pulled.values.flags.writeable
     # Adam's first step goes against the sign of the gradient by the learning rate; the first
     # element's gradient is 0.
-    expected = VALUES - OptimizerSettings().learning_rate * np.sign(VALUES)
+    expected = VALUES - AdamSettings().learning_rate * np.sign(VALUES)
     np.testing.assert_allclose(pulled.values, expected, rtol=1e-6)
     assert [shard.num_parameters for shard in client.describe()] == [3, 2, 2]
     assert client.describe() == tuple(shard.describe() for shard in shards)
@@ -64,7 +66,7 @@ def test_every_shard_gets_its_own_base_version(client):
 def test_values_have_the_same_bits_however_many_shards_hold_them(serve, connect, num_shards):
     shapes = (("weight", (6, 6)), ("bias", (37,)))  # 73: slices end within a vector register
     clients = [
-        connect(layout, serve(layout, optimizer=OptimizerSettings(learning_rate=0.1)))
+        connect(layout, serve(layout, optimizer=AdamSettings(learning_rate=0.1)))
         for layout in (Layout(shapes, 1), Layout(shapes, num_shards))
     ]
     generator = np.random.default_rng(0)
@@ -93,23 +95,145 @@ def test_vector_of_another_shape_is_refused_before_anything_is_sent(client, shar
     client.initialize(VALUES)
     wrong = np.zeros(shape, np.float32)
 
-    with pytest.raises(InvalidRequest, match=r"gradient\.shape=\(.*\): must be \(7,\)"):
+    with pytest.raises(InvalidRequest, match=r"gradient\.shape=\(.*\), .*: must be \(7,\)"):
         client.push(0, 1, 1, [0, 0, 0], wrong)
-    with pytest.raises(InvalidRequest, match=r"values\.shape=\(.*\): must be \(7,\)"):
+    with pytest.raises(InvalidRequest, match=r"values\.shape=\(.*\), .*: must be \(7,\)"):
         client.initialize(wrong)
 
     assert [shard.describe().num_refused for shard in shards] == [0, 0, 0]
     assert client.pull().versions == (0, 0, 0)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32, ">f4"])
+def test_vector_of_another_type_is_refused_before_anything_is_sent(client, shards, dtype):
+    client.initialize(VALUES)
+
+    with pytest.raises(InvalidRequest, match=r"gradient.*: must be \(7,\), float32"):
+        client.push(0, 1, 1, [0, 0, 0], VALUES.astype(dtype))
+
+    assert [shard.describe().num_refused for shard in shards] == [0, 0, 0]
+
+
+def test_vector_may_have_gaps_in_memory(client):
+    wide = np.zeros((7, 2), np.float32)
+    wide[:, 0] = VALUES
+
+    client.initialize(wide[:, 0])
+
+    assert client.pull().values.tobytes() == VALUES.tobytes()
+    assert client.push(0, 1, 1, [0, 0, 0], wide[:, 1])[0].version == 1
+
+
 @pytest.mark.parametrize("base_versions", [[0, 0], [0, 0, 0, 0]])
 def test_push_with_the_wrong_number_of_base_versions_is_refused(client, base_versions):
     client.initialize(VALUES)
 
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match=r"base_versions=\[0, .*\]: must be 3, one a shard"):
         client.push(0, 1, 1, base_versions, VALUES)
 
     assert client.pull().versions == (0, 0, 0)
+
+
+# How long a shard that has moved is waited for; many attempts are safe under load.
+IMPATIENT = {"pull_timeout_s": 0.5, "push_timeout_s": 0.5, "max_attempts": 20}
+
+
+# What need not travel
+
+
+class RecordSizes(grpc.ServerInterceptor):
+    """Record the length of every answer to Pull and Push, in bytes."""
+
+    def __init__(self):
+        self.num_bytes = []
+
+    def intercept_service(self, continuation, handler_call_details):
+        handler = continuation(handler_call_details)
+        if handler_call_details.method.rpartition("/")[2] not in ("Pull", "Push"):
+            return handler
+
+        def call(request, context):
+            response = handler.unary_unary(request, context)
+            self.num_bytes.append(len(response))
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(call)
+
+
+@pytest.fixture
+def sizes():
+    return RecordSizes()
+
+
+LONG = Layout((("weight", (1000,)),), num_shards=1)
+LONG_VALUES = np.linspace(1, 2, 1000, dtype=np.float32)
+
+
+def test_slice_that_has_not_changed_is_not_pulled_again(serve, connect, sizes):
+    shards = serve(LONG, interceptors=[sizes])
+    client, other = connect(LONG, shards), connect(LONG, shards)
+    client.initialize(LONG_VALUES)
+
+    pulls = [client.pull(), client.pull()]
+    other.push(0, 1, 1, [0], LONG_VALUES)
+    pulls += [client.pull(), client.pull()]
+
+    assert [pulled.versions for pulled in pulls] == [(0,), (0,), (1,), (1,)]
+    bits = [pulled.values.tobytes() for pulled in pulls]
+    assert bits[0] == bits[1] == LONG_VALUES.tobytes()
+    assert bits[2] == bits[3] == other.pull().values.tobytes() != bits[0]
+    assert [num_bytes > 4000 for num_bytes in sizes.num_bytes] == [
+        *(True, False),  # pulls
+        False,  # the push
+        *(True, False),
+        True,  # the other's pull
+    ]
+
+
+def test_values_that_came_with_a_push_are_not_pulled_again(serve, connect, sizes):
+    client = connect(LONG, serve(LONG, interceptors=[sizes]))
+    client.initialize(LONG_VALUES)
+
+    (answer,), pulled = client.push_and_pull(0, 1, 1, [0], LONG_VALUES)
+    again = client.pull()
+
+    assert (answer.version, pulled.versions, again.versions) == (1, (1,), (1,))
+    assert again.values.tobytes() == pulled.values.tobytes() != LONG_VALUES.tobytes()
+    assert [num_bytes > 4000 for num_bytes in sizes.num_bytes] == [True, False]
+
+
+def test_only_slices_that_have_changed_are_pulled_again(serve, connect, sizes):
+    layout = Layout((("weight", (2000,)),), num_shards=2)
+    shards = serve(layout, interceptors=[sizes])
+    half = Layout((("any", (1000,)),), num_shards=1)
+    client = connect(layout, shards)
+    client.initialize(np.append(LONG_VALUES, LONG_VALUES))
+    client.pull()
+    connect(half, shards[1:]).push(0, 1, 1, [0], LONG_VALUES)
+    sizes.num_bytes.clear()
+
+    pulled = client.pull()
+
+    assert pulled.versions == (0, 1)
+    assert pulled.values[:1000].tobytes() == LONG_VALUES.tobytes()
+    assert not np.isclose(pulled.values[1000:], LONG_VALUES, atol=1e-4).any()
+    assert sorted(num_bytes > 4000 for num_bytes in sizes.num_bytes) == [False, True]
+
+
+def test_slice_is_pulled_again_from_a_new_life_of_its_shard(serve, connect, tmp_path):
+    (first,) = serve(LONG, folder=tmp_path)
+    where = [first.address]
+    client = connect(LONG, lambda: where, **IMPATIENT)
+    client.initialize(LONG_VALUES)
+    client.pull()
+    first.close()
+    (second,) = serve(LONG, folder=tmp_path)
+    where[:] = [second.address]
+
+    pulled = client.pull()
+
+    assert (pulled.versions, second.describe().epoch) == ((0,), 2)
+    assert pulled.values.tobytes() == LONG_VALUES.tobytes()
 
 
 # Silence
@@ -144,8 +268,9 @@ def test_silent_shard_is_named_with_method_timeout_and_attempts_in_bounded_time(
         ("Pull", lambda client: client.pull(), "pull_timeout_s"),
         ("Initialize", lambda client: client.initialize(VALUES), "push_timeout_s"),
         ("Push", lambda client: client.push(0, 1, 1, [0, 0, 0], VALUES), "push_timeout_s"),
+        ("Checkpoint", lambda client: client.checkpoint(), "push_timeout_s"),
     ],
-    ids=["Describe", "Pull", "Initialize", "Push"],
+    ids=["Describe", "Pull", "Initialize", "Push", "Checkpoint"],
 )
 def test_every_method_has_its_deadline(connect, refusing_address, method, call, setting):
     client = connect(LAYOUT, [refusing_address] * 3, max_attempts=1, **{setting: 0.11})
@@ -208,6 +333,185 @@ def test_shard_that_comes_up_between_two_attempts_is_found(serve, connect, monke
     connect(layout, [gone], push_timeout_s=0.2, max_attempts=30).initialize(VALUES)
 
     assert [shard.describe().is_initialized for shard in came_up] == [True]
+
+
+def test_busy_shard_is_asked_again(serve, connect):
+    shards = serve(LAYOUT, num_calls=1)
+    client = connect(LAYOUT, shards, max_attempts=30)
+    client.initialize(VALUES)
+    others = [connect(LAYOUT, shards, max_attempts=30) for _ in range(8)]
+
+    with ThreadPoolExecutor(8) as threads:
+        pushes = [
+            threads.submit(other.push, replica, 1, 1, [0, 0, 0], VALUES)
+            for replica, other in enumerate(others)
+        ]
+        assert all(push.result(timeout=30) for push in pushes)
+
+    assert client.pull().versions == (8, 8, 8)
+
+
+# Shards that move
+
+
+def test_shard_is_found_where_it_has_moved_to(serve, connect, tmp_path):
+    shards = serve(LAYOUT, folder=tmp_path)
+    where = [shard.address for shard in shards]
+    client = connect(LAYOUT, lambda: where, **IMPATIENT)
+    client.initialize(VALUES)
+    client.push(0, 1, 1, [0, 0, 0], VALUES)
+    shards[1].close()
+    (moved,) = serve(LAYOUT, shards=[1], folder=tmp_path)
+    assert moved.address != shards[1].address
+    where[1] = moved.address
+
+    answers = client.push(0, 1, 2, [1, 1, 1], VALUES)
+
+    assert [answer.version for answer in answers] == [2, 2, 2]
+    assert client.pull().versions == (2, 2, 2)
+
+
+def test_function_that_gives_too_few_addresses_is_refused(connect):
+    with pytest.raises(ValueError, match=r"addresses=\['a:1'\]: must be 3, one a shard"):
+        connect(LAYOUT, lambda: ["a:1"]).pull()
+
+
+@pytest.fixture
+def two_lives(serve, connect, tmp_path):
+    """An older life of shard 0 that does not know that it is over, a newer one, and its fault."""
+    fault = FailNth(2, LOST_REQUEST)
+    (older,) = serve(LONG, folder=tmp_path)
+    connect(LONG, [older]).initialize(LONG_VALUES)
+    (newer,) = serve(LONG, folder=tmp_path, is_taking_over=True, interceptors=[fault])
+    return older, newer, fault
+
+
+def test_answer_of_an_older_life_is_not_listened_to(connect, two_lives):
+    older, newer, fault = two_lives
+    where = iter([newer.address, older.address, newer.address])
+    client = connect(LONG, lambda: [next(where)])
+    client.push(0, 1, 1, [0], LONG_VALUES)
+
+    pulled = client.pull()  # is lost, and goes to the older life next
+
+    assert fault.fired
+    assert not list(where), "the older life was not asked"
+    assert pulled.versions == (1,)
+
+
+def test_shard_that_only_an_older_life_answers_for_is_unavailable(connect, two_lives):
+    older, newer, fault = two_lives
+    where = iter([newer.address, *[older.address] * 3])
+    client = connect(LONG, lambda: [next(where)], max_attempts=4)
+    client.push(0, 1, 1, [0], LONG_VALUES)
+
+    with pytest.raises(
+        ShardUnavailable,
+        match=rf"shard 0 of 1 at {older.address}: Pull is answered by an older life .*4 attempts",
+    ):
+        client.pull()
+
+    assert fault.fired
+
+
+# Shards that have lost something
+
+
+@pytest.fixture
+def set_back(serve, connect, tmp_path):
+    """Give a function that serves the copy at version 1 of a shard that was at version 3.
+
+    Before, it hands the address at which it was, in a list that changes, to who wants to know it.
+    """
+
+    def set_back(meet, **options):
+        (shard,) = serve(LONG, folder=tmp_path / "now", **options)
+        pusher = connect(LONG, [shard])
+        pusher.initialize(LONG_VALUES)
+        pusher.push(0, 1, 1, [0], LONG_VALUES)
+        shard.close()
+        shutil.copytree(tmp_path / "now", tmp_path / "copy")
+        (shard,) = serve(LONG, folder=tmp_path / "now", **options)
+        pusher = connect(LONG, [shard])
+        pusher.push(0, 1, 2, [0], LONG_VALUES)
+        pusher.push(0, 1, 3, [0], LONG_VALUES)
+        where = [shard.address]
+        met = meet(where)
+        shard.close()
+        (shard,) = serve(LONG, folder=tmp_path / "copy", **options)
+        where[:] = [shard.address]
+        return shard, met
+
+    return set_back
+
+
+@pytest.fixture
+def meet(connect):
+    """Give a function that makes a client which has seen the version of a shard."""
+
+    def meet(where):
+        client = connect(LONG, lambda: where, **IMPATIENT)
+        assert client.pull().versions == (3,)
+        return client
+
+    return meet
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.pull(),
+        lambda client: client.push(1, 1, 1, [0], LONG_VALUES),
+        lambda client: client.push_and_pull(0, 1, 1, [0], LONG_VALUES),  # a repeat
+    ],
+    ids=["pull", "push", "repeat"],
+)
+def test_shard_that_has_lost_acknowledged_pushes_is_noticed(set_back, meet, call):
+    shard, client = set_back(meet)
+
+    with pytest.raises(
+        StateLost,
+        match=rf"shard 0 of 1 at {shard.address}: it is at version [12] and had acknowledged 3; "
+        "its journal was cut or an old copy was restored",
+    ):
+        call(client)
+
+
+def test_shard_behind_what_it_has_acknowledged_to_others_is_noticed(connect, set_back):
+    shard, _ = set_back(lambda _: None)
+
+    with pytest.raises(StateLost, match="it is at version 1 and had acknowledged 3"):
+        connect(LONG, [shard], acknowledged=[3]).pull()
+
+    assert connect(LONG, [shard], acknowledged=[1]).pull().versions == (1,)
+
+
+def test_shard_without_a_journal_may_go_back_and_says_so(set_back, meet, caplog):
+    _, client = set_back(meet, durability="checkpoint")
+
+    with caplog.at_level(logging.WARNING, "ps.client"):
+        assert client.pull().versions == (1,)
+        client.pull()
+        (answer,) = client.push(0, 1, 4, [3], LONG_VALUES)
+
+    assert (answer.version, answer.staleness) == (2, 0)
+    (warning,) = [r.getMessage() for r in caplog.records if "gone back" in r.getMessage()]
+    assert "it is at version 1 and had acknowledged 3" in warning
+
+
+@pytest.mark.parametrize("acknowledged", [[1], [1, 2, 3, 4]])
+def test_wrong_number_of_acknowledged_versions_is_refused(connect, acknowledged):
+    with pytest.raises(ValueError, match=r"acknowledged=\[1.*\]: must be 3, one a shard"):
+        connect(LAYOUT, ["a:1", "b:1", "c:1"], acknowledged=acknowledged)
+
+
+def test_checkpoints_of_all_shards_are_written(serve, connect, tmp_path):
+    client = connect(LAYOUT, serve(LAYOUT, folder=tmp_path))
+    client.initialize(VALUES)
+    client.push(0, 1, 1, [0, 0, 0], VALUES)
+
+    assert client.checkpoint() == (1, 1, 1)
+    assert len(list(tmp_path.rglob("checkpoint-*"))) == 3
 
 
 # Resends

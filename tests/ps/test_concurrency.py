@@ -3,14 +3,21 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
 import pytest
 
+from ps import wire
 from ps.layout import Layout
+from ps.optimizer import AdamSettings
+from ps.plan import ShardPlan
 from ps.push import Push
-from ps.store import OptimizerSettings, Store
+from ps.shard import Shard, StorageSettings
+from ps.store import Store
+
+from .conformance import ShardAsStore, digest_of
 
 NUM_REPLICAS = 8
 NUM_PUSHES = 15
@@ -20,7 +27,7 @@ NUM_PARAMETERS = 1001
 # Without memory Adam's step is the learning rate against the sign of the gradient, and nothing
 # where that is 0; in powers of two it is exact, and the order of pushes does not matter.
 STEP = 2.0**-7
-SIGN_ONLY = OptimizerSettings(learning_rate=STEP, beta1=0, beta2=0)
+SIGN_ONLY = AdamSettings(learning_rate=STEP, beta1=0, beta2=0)
 ZEROS = np.zeros(NUM_PARAMETERS, np.float32)
 
 
@@ -41,6 +48,26 @@ def run_together(work, *argument_lists):
         return list(threads.map(start, *argument_lists, timeout=60))
 
 
+@pytest.fixture(params=["none", "checkpoint", "journal"])
+def open_shard(request, tmp_path):
+    """Give a function that makes a shard of this process, which checkpoints itself now and then."""
+    storage = StorageSettings(durability=request.param, checkpoint_pushes=10)
+    with ExitStack() as shards:
+
+        def open_shard(plan):
+            shard = Shard(plan, storage, tmp_path / "state")
+            shards.callback(shard.close)
+            return ShardAsStore(shard)
+
+        yield open_shard
+
+
+@pytest.fixture(params=["none", "journal"])
+def folder(request, tmp_path):
+    """Where shards behind the network keep their state, or None."""
+    return {"none": None, "journal": tmp_path}[request.param]
+
+
 def assert_counted(answers, base_versions, description):
     """Check what one shard has answered against what it says of itself."""
     assert sorted(answer.version for answer in answers) == list(range(1, TOTAL + 1))
@@ -55,10 +82,10 @@ def assert_counted(answers, base_versions, description):
     assert description.staleness_max == max(staleness)
 
 
-def test_concurrent_pushes_to_a_store_are_all_counted():
+def test_concurrent_pushes_to_a_shard_are_all_counted(open_shard):
     layout = Layout((("weight", (NUM_PARAMETERS,)),), num_shards=1)
-    store = Store(layout, 0, SIGN_ONLY)
-    store.initialize(layout.sha256, ZEROS)
+    store = open_shard(ShardPlan(layout, 0, SIGN_ONLY))
+    store.initialize(layout, ZEROS)
 
     def replicate(replica):
         history = []
@@ -75,9 +102,9 @@ def test_concurrent_pushes_to_a_store_are_all_counted():
     assert np.array_equal(store.pull()[1], ZEROS - NUM_PUSHES * STEP)
 
 
-def test_concurrent_pushes_to_many_shards_are_all_counted(serve, connect):
+def test_concurrent_pushes_to_many_shards_are_all_counted(serve, connect, folder):
     layout = Layout((("weight", (NUM_PARAMETERS,)),), num_shards=3)
-    shards = serve(layout, optimizer=SIGN_ONLY)
+    shards = serve(layout, optimizer=SIGN_ONLY, folder=folder)
     clients = [connect(layout, shards) for _ in range(NUM_REPLICAS)]
 
     def replicate(replica, client):
@@ -103,9 +130,35 @@ def test_concurrent_pushes_to_many_shards_are_all_counted(serve, connect):
         )
 
 
-def test_same_push_sent_by_many_at_once_is_applied_once(serve, connect):
+def test_pushes_with_values_that_come_at_once_are_answered_with_those_of_their_version(
+    serve, connect, folder
+):
     layout = Layout((("weight", (NUM_PARAMETERS,)),), num_shards=1)
-    shards = serve(layout, optimizer=SIGN_ONLY)
+    shards = serve(layout, optimizer=SIGN_ONLY, folder=folder)
+    clients = [connect(layout, shards) for _ in range(NUM_REPLICAS)]
+    clients[0].initialize(ZEROS)
+
+    def replicate(replica, client):
+        pairs = [
+            client.push_and_pull(replica, 1, sequence, [0], gradient_of(replica))
+            for sequence in range(1, NUM_PUSHES + 1)
+        ]
+        return [(replica, answer, pulled) for (answer,), pulled in pairs]
+
+    histories = run_together(replicate, range(NUM_REPLICAS), clients)
+
+    entries = sorted((e for history in histories for e in history), key=lambda e: e[1].version)
+    expected = ZEROS.copy()
+    for replica, answer, pulled in entries:
+        expected -= STEP * gradient_of(replica)
+        assert pulled.versions == (answer.version,)
+        assert np.array_equal(pulled.values, expected), f"version {answer.version}"
+    assert len(entries) == TOTAL
+
+
+def test_same_push_sent_by_many_at_once_is_applied_once(serve, connect, folder):
+    layout = Layout((("weight", (NUM_PARAMETERS,)),), num_shards=1)
+    shards = serve(layout, optimizer=SIGN_ONLY, folder=folder)
     clients = [connect(layout, shards) for _ in range(NUM_REPLICAS)]
     clients[0].initialize(ZEROS)
 
@@ -129,12 +182,12 @@ def large_vector(seed):
 @pytest.fixture(scope="module")
 def values_by_version():
     """The values of a store after 0, 1, 2, … pushes of large vectors 1, 2, …, undisturbed."""
-    store = Store(LARGE, 0, OptimizerSettings())
-    store.initialize(LARGE.sha256, large_vector(0))
-    values = [store.pull()[1]]
+    store = Store(ShardPlan(LARGE, 0))
+    store.initialize(digest_of(large_vector(0)), large_vector(0))
+    values = [store.values.copy()]
     for version in range(1, NUM_VERSIONS + 1):
         store.push(Push(0, version, 1, 0, large_vector(version)))
-        values.append(store.pull()[1])
+        values.append(store.values.copy())
     return values
 
 
@@ -167,9 +220,11 @@ def assert_pulls_are_whole(values_by_version, push, pulls):
     assert pulled == set(range(last + 1))
 
 
-def test_pulls_from_a_store_during_pushes_give_the_values_of_one_version(values_by_version):
-    store = Store(LARGE, 0, OptimizerSettings())
-    store.initialize(LARGE.sha256, large_vector(0))
+def test_pulls_from_a_shard_during_pushes_give_the_values_of_one_version(
+    open_shard, values_by_version
+):
+    store = open_shard(ShardPlan(LARGE, 0))
+    store.initialize(LARGE, large_vector(0))
 
     assert_pulls_are_whole(
         values_by_version,
@@ -178,10 +233,13 @@ def test_pulls_from_a_store_during_pushes_give_the_values_of_one_version(values_
     )
 
 
-def test_pulls_from_a_shard_during_pushes_give_the_values_of_one_version(
-    serve, connect, values_by_version
+@pytest.mark.parametrize("num_pieces", [1, 4], ids=["whole", "in pieces"])
+def test_pulls_by_clients_during_pushes_give_the_values_of_one_version(
+    serve, connect, values_by_version, monkeypatch, folder, num_pieces
 ):
-    shards = serve(LARGE)
+    monkeypatch.setattr(wire, "WHOLE_BYTES", LARGE.num_parameters * 4 // num_pieces)
+    monkeypatch.setattr(wire, "PIECE_BYTES", 300_000)
+    shards = serve(LARGE, folder=folder)
     pusher, *pullers = [connect(LARGE, shards) for _ in range(3)]
     pusher.initialize(large_vector(0))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
 
+from ps.authority import CertificateAuthority
 from ps.layout import Layout
 from ps.status import ShardStatus, read_status
 
@@ -77,6 +78,30 @@ def test_status_of_a_shard_without_values_is_not_serving(server):
 
     assert status == ShardStatus(server.address, "NOT_SERVING", server.describe())
     assert not status.description.is_initialized
+
+
+def test_status_of_a_shard_with_tls_is_told_to_its_run_alone(serve, tmp_path):
+    authority = CertificateAuthority.open_or_create(tmp_path / "tls", "run")
+    (server,) = serve(LAYOUT, authority=authority)
+    observer = authority.issue("observer")
+
+    assert read_status(server.address, identity=observer, shard=0) == ShardStatus(
+        server.address, "NOT_SERVING", server.describe()
+    )
+    for status in (
+        read_status(server.address),
+        read_status(server.address, identity=observer, shard=1),
+    ):
+        assert (status.health, status.description) == ("UNREACHABLE", None)
+
+
+def test_status_tells_which_life_of_a_shard_answers_and_what_it_keeps(serve, tmp_path):
+    serve(LAYOUT, folder=tmp_path)[0].close()
+    (server,) = serve(LAYOUT, folder=tmp_path)
+
+    described = read_status(server.address).description
+
+    assert (described.epoch, described.durability) == (2, "journal")
 
 
 def test_status_of_a_shard_that_has_ended_is_unreachable(server):

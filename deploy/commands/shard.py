@@ -1,0 +1,184 @@
+"""`nasrl shard`: serve one parameter-server shard until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deploy.mistake import UserMistake
+
+if TYPE_CHECKING:
+    from deploy.settings import SearchSettings
+    from ps.credentials import Identity
+    from ps.server import ShardServer
+
+# How often the process looks whether it was told to stop.
+_POLL_S = 0.2
+
+
+@click.command()
+@click.argument("target", metavar="SETTINGS|RUN", type=click.Path(path_type=Path))
+@click.option("--index", type=click.IntRange(min=0), required=True, help="Which shard, from 0.")
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Where to listen. [default: of shards.addresses, or shards.host and a free port]",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Where the state is kept; made if it is not there. [default: RUN/shards/shard-I]",
+)
+@click.option(
+    "--certificates",
+    type=click.Path(path_type=Path),
+    help="The search's certificates, or this shard's part of them. [default: RUN/certificates]",
+)
+@click.option("--take-over", is_flag=True, help="Even if a frozen process holds the folder.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="For Prometheus; 0 takes a free one. [default: shards.metrics_port]",
+)
+@click.option("--insecure", is_flag=True, help="Without TLS, even where others can reach it.")
+def shard(
+    target: Path,
+    index: int,
+    address: str | None,
+    folder: Path | None,
+    certificates: Path | None,
+    take_over: bool,
+    metrics_port: int | None,
+    insecure: bool,
+) -> None:
+    """Serve one parameter-server shard of a search.
+
+    For shards that systemd, Kubernetes or a person starts. SETTINGS is the search's YAML file, and
+    --folder says where the state is kept; RUN is its run directory, which has all that is needed.
+    What was acknowledged before is there again.
+
+    One line says when and where it serves. SIGTERM or Ctrl-C drains it: it takes nothing new,
+    answers what it has begun, and ends with exit code 0. The code is 1 if its state fails it, such
+    as a full disk, or another process that has taken the folder over; 2 if it was not started.
+    """
+    if address is not None and not re.fullmatch(r"\S+:\d{1,5}", address):
+        raise click.UsageError(f"--address {address}: must be HOST:PORT, such as 127.0.0.1:7070")
+    if insecure and certificates is not None:
+        raise click.UsageError("--insecure, --certificates: must be one of them; TLS is on or off")
+    from deploy.run import Run, RunError
+    from deploy.settings import SettingsError, load_settings
+    from ps.credentials import CredentialsError, Identity
+    from ps.folder import shard_folder
+
+    try:
+        run = Run(target) if target.is_dir() else None
+        settings = load_settings(target) if run is None else run.settings
+    except (RunError, SettingsError) as error:
+        raise UserMistake(str(error)) from error
+    if index >= settings.num_shards:
+        raise UserMistake(
+            f"--index {index}: must be at most {settings.num_shards - 1}, the last of "
+            f"{settings.num_shards} shards"
+        )
+    settings = _changed(settings, metrics_port, insecure)
+    known = settings.shards.addresses
+    address = address or (known[index] if known else f"{settings.shards.host}:0")
+    if run is not None:
+        folder = folder or shard_folder(run.path, index)
+        if not insecure:
+            certificates = certificates or run.certificates
+    elif folder is None and settings.shards.durability != "none":
+        raise UserMistake(
+            f"--folder: must say where the state is kept (shards.durability: "
+            f"{settings.shards.durability})"
+        )
+    if certificates is None:
+        _check_needs_no_tls(settings, address)
+    try:
+        identity = Identity.load(certificates, f"shard-{index}") if certificates else None
+    except CredentialsError as error:
+        raise UserMistake(str(error)) from error
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _serve(_started(settings, index, folder, address, identity, take_over), index)
+
+
+def _changed(settings: SearchSettings, metrics_port: int | None, insecure: bool) -> SearchSettings:
+    """Give the settings with what the command line says otherwise."""
+    changes: dict[str, object] = {"insecure": True, "tls": "auto"} if insecure else {}
+    if metrics_port is not None:
+        changes["metrics_port"] = metrics_port
+    return settings.model_copy(update={"shards": settings.shards.model_copy(update=changes)})
+
+
+def _check_needs_no_tls(settings: SearchSettings, address: str) -> None:
+    from ps.credentials import is_loopback
+
+    is_open = not is_loopback(address) and not settings.shards.insecure
+    if is_open or settings.shards.needs_tls:
+        why = "others can reach it" if is_open else "the search's settings ask for it"
+        raise UserMistake(
+            f"address {address}: must have TLS, since {why}; give --certificates, or --insecure if "
+            "nobody else is on that network"
+        )
+
+
+def _started(
+    settings: SearchSettings,
+    index: int,
+    folder: Path | None,
+    address: str,
+    identity: Identity | None,
+    is_taking_over: bool,
+) -> ShardServer:
+    import torch
+
+    from ps.credentials import CredentialsError
+    from ps.errors import StateError, StateInUse, StateMismatch
+    from ps.plan import ShardPlan
+    from ps.server import ShardServer
+
+    torch.set_num_threads(1)
+    plan = ShardPlan(settings.untrained().layout, index, settings.optimizer, settings.updates)
+    try:
+        return ShardServer(
+            plan,
+            settings.shards,
+            folder,
+            address,
+            identity,
+            is_taking_over=is_taking_over,
+        )
+    except StateInUse as error:
+        raise UserMistake(f"{error} with --take-over") from error
+    except (StateMismatch, CredentialsError) as error:
+        raise UserMistake(str(error)) from error
+    except OSError as error:
+        raise UserMistake(
+            f"shard {index} cannot listen (address {address}, metrics_port "
+            f"{settings.shards.metrics_port}): {error}"
+        ) from error
+    except StateError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _serve(server: ShardServer, index: int) -> None:
+    """Serve until a signal comes, then drain."""
+    from deploy.interrupts import Interrupts
+    from ps.errors import ShardUnavailable, StateError
+
+    try:
+        with Interrupts() as interrupts, server:
+            described = server.describe()
+            state = f"version {described.version}" if described.is_initialized else "no values yet"
+            click.echo(
+                f"shard {index} of {described.num_shards} at {server.address}: "
+                f"epoch {described.epoch}, {state}"
+            )
+            while not interrupts.is_requested:
+                server.wait(_POLL_S)
+    except (StateError, ShardUnavailable) as error:
+        raise click.ClickException(str(error)) from error

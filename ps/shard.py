@@ -1,0 +1,422 @@
+"""One life of a shard: its store in memory, its journal and checkpoints on disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ps import points
+from ps.checkpoint import write_checkpoint
+from ps.description import ShardDescription
+from ps.disk import Disk
+from ps.epoch import Epoch
+from ps.errors import DiskFailure, ShardError, ShardUnavailable, StateError
+from ps.folder import TEMPORARY_SUFFIX, CheckpointName, Segment
+from ps.journal import Group, Journal
+from ps.layout import FlatVector
+from ps.metrics import ShardMetrics
+from ps.plan import ShardPlan
+from ps.push import Push, PushAnswer
+from ps.record import Kind, Record, checksum
+from ps.recovery import recover
+from ps.store import Store
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class StorageSettings(BaseModel):
+    """What an acknowledged push survives, and how much a shard reads when it begins again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    durability: Literal["journal", "checkpoint", "none"] = Field(
+        "journal",
+        description="journal: any crash. checkpoint: what came after the last checkpoint may be "
+        "lost. none: nothing; the shard keeps its state in memory.",
+    )
+    checkpoint_pushes: int = Field(
+        1000, ge=1, le=10**9, description="Pushes between two checkpoints, at the most."
+    )
+    checkpoint_journal_bytes: int = Field(
+        512 << 20, ge=1, le=1 << 50, description="Journal between two checkpoints, at the most."
+    )
+
+
+class Shard:
+    """A store that keeps its promises.
+
+    Laws:
+        What a call has answered survives a crash at any instant (with a journal), and what it has
+        shown does, too: no version is seen before it is durable.
+        Once the state cannot be written, or a newer life has taken over, nothing is answered any
+        more, and `on_end` is told why, once.
+
+    Threads: every method may be called from many. One lock guards the store and the order of the
+    journal; it is not held while anything is written.
+    """
+
+    def __init__(
+        self,
+        plan: ShardPlan,
+        storage: StorageSettings,
+        folder: Path | None,
+        *,
+        metrics: ShardMetrics | None = None,
+        on_end: Callable[[StateError], None] = lambda _: None,
+        is_taking_over: bool = False,
+        disk: Disk | None = None,
+    ) -> None:
+        """Begin a new life: fence older ones off, and go on from what they acknowledged.
+
+        Args:
+            folder: where the state is kept; not used with `durability: none`.
+            is_taking_over: see `ps.epoch.Epoch.claim`.
+
+        Raises:
+            StateError: see there; the state is as it was.
+        """
+        self._plan = plan
+        self._storage = storage
+        self._metrics = metrics or ShardMetrics(plan.shard)
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        # Guarded by the lock: the store, the order of records, and these.
+        self._failure: StateError | None = None
+        self._is_end_told = False
+        self._num_since_checkpoint = 0
+        self._is_closed = False
+        self._journal: Journal | None = None
+        self._metrics.watch(lambda: self._store.version, self._segment_bytes)
+        if storage.durability == "none":
+            self._store = Store(plan)
+            return
+        if folder is None:
+            raise ValueError(f"durability={storage.durability!r}: a folder must be given")
+        self._disk = disk or Disk()
+        self._folder = folder
+        self._identity = plan.identity | {"durability": storage.durability}
+        self._checkpoint_lock = threading.Lock()  # one checkpoint at a time
+        self._is_due = threading.Event()
+        self._begin(is_taking_over)
+        self._checkpointer = threading.Thread(
+            target=self._keep_checkpoints, name=f"shard-{plan.shard}-checkpoint", daemon=True
+        )
+        self._checkpointer.start()
+
+    @property
+    def is_initialized(self) -> bool:
+        return self._store.is_initialized
+
+    @property
+    def epoch(self) -> int:
+        """The number of this life, from 1; 0 where nothing is kept on disk."""
+        return 0 if self._journal is None else self._epoch.number
+
+    def initialize(self, layout_sha256: bytes, values_sha256: bytes, values: FlatVector) -> int:
+        """Give the slice its first values, (P,) float32; returns the version when it is durable.
+
+        Repeats: the same again changes nothing.
+
+        Raises:
+            InvalidRequest, InitializedOtherwise, ShardUnavailable: see `ps.errors`.
+        """
+        self._store.check_values(layout_sha256, values_sha256, values)
+        record = Record(Kind.INITIALIZE, values.tobytes())
+        try:
+            with self._lock:
+                self._check_alive()
+                if self._store.initialize(values_sha256, values) and self._journal is not None:
+                    try:
+                        self._journal.append(record)
+                    except Exception as error:
+                        self._failure = self._broken_off("Initialize", error)
+                        raise self._failure from error
+                version, group = self._store.version, self._present()
+        except StateError as error:
+            self._fail(error)
+            raise self._ended(error) from error
+        self._commit(group)
+        return version
+
+    def pull(
+        self, read: Callable[[int, FlatVector], T], known_version: int | None = None
+    ) -> T | None:
+        """Read the values at exactly one version, when that is durable.
+
+        Args:
+            read: is given the version and a view of the values, (P,) float32, under the lock: it
+                copies what it needs, and its result is returned.
+            known_version: what the caller has; if it is the present one, None is returned.
+
+        Raises:
+            NotInitialized, ShardUnavailable: see `ps.errors`.
+        """
+        with self._lock:
+            self._check_alive()
+            values, version = self._store.values, self._store.version
+            result = None if version == known_version else read(version, values)
+            group = self._present()
+        self._commit(group)
+        return result
+
+    def push(self, push: Push, read: Callable[[PushAnswer, int, FlatVector], T]) -> T:
+        """Accept one gradient, at most once however often it is sent.
+
+        Args:
+            read: is given the answer, the present version and a view of the values at it, under
+                the lock; what it returns is returned when the push is durable.
+
+        Repeats: the replica's last push again gets its first answer, marked as repeated.
+
+        Raises:
+            NotInitialized, InvalidRequest, OutOfSequence, PastIncarnation, StalePush,
+            ShardUnavailable: see `ps.errors`.
+        """
+        group = None
+        try:
+            self._store.check_gradient(push)
+            body = push.gradient.data.cast("B")
+            body_checksum = checksum(body) if self._is_recording else 0
+            with self._lock:
+                self._check_alive()
+                answer = self._accept(push, body, body_checksum)
+                points.reached("push queued")
+                group = self._present()
+                result = read(answer, self._store.version, self._store.values)
+        except StateError as error:
+            self._fail(error)
+            raise self._ended(error) from error
+        except ShardUnavailable:
+            raise
+        except ShardError as error:
+            with self._lock:
+                self._store.count_refused()
+            self._metrics.refused(type(error).__name__)
+            raise
+        finally:
+            # Also where no answer can be made: the push is accepted.
+            self._commit(group)
+        self._metrics.accepted(push.replica, answer)
+        points.reached("push durable")
+        return result
+
+    def checkpoint(self) -> int:
+        """Write a checkpoint now, and give its version when it has been read back.
+
+        Raises:
+            ShardUnavailable: it cannot be written; the shard ends.
+        """
+        if self._journal is None:
+            raise ShardUnavailable(
+                f"{self._plan.who} keeps nothing on disk (durability: none): no checkpoint"
+            )
+        try:
+            return self._checkpoint()
+        except StateError as error:
+            self._fail(error)
+            raise self._ended(error) from error
+
+    def describe(self) -> ShardDescription:
+        """Give everything that can be said about the shard in a few numbers.
+
+        Raises:
+            ShardUnavailable: what it would say cannot be made durable.
+        """
+        with self._lock:
+            self._check_alive()
+            described, group = self._store.describe(), self._present()
+        self._commit(group)
+        return replace(described, epoch=self.epoch, durability=self._storage.durability)
+
+    def close(self) -> None:
+        """Stop, once nobody calls any more; without a journal of pushes, write a last checkpoint.
+
+        A repeat does nothing.
+        """
+        if self._journal is None:
+            return
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._is_due.set()
+        self._checkpointer.join()
+        try:
+            if not self._is_recording and self._failure is None and self._num_since_checkpoint:
+                self._checkpoint()
+        except StateError as error:
+            self._fail(error)
+        finally:
+            self._journal.close()
+            self._epoch.release()
+
+    @property
+    def _is_recording(self) -> bool:
+        return self._storage.durability == "journal"
+
+    def _begin(self, is_taking_over: bool) -> None:
+        before = time.monotonic()
+        self._epoch = Epoch.claim(self._disk, self._folder, is_taking_over)
+        try:
+            found = recover(
+                self._disk,
+                self._folder,
+                self._epoch.number,
+                self._plan,
+                self._identity,
+                may_have_lost=not self._is_recording,
+            )
+            points.reached("state replayed")
+            self._store = found.store
+            self._checkpoints = [] if found.checkpoint is None else [found.checkpoint]
+            self._num_since_checkpoint = found.num_replayed
+            self._journal = Journal(
+                self._disk,
+                self._folder,
+                self._epoch,
+                self._identity,
+                found.place,
+                self._metrics.synced,
+            )
+            points.reached("journal begun")
+        except BaseException:
+            self._disk.close(self._epoch.first_file)
+            self._epoch.release()
+            raise
+        took_s = time.monotonic() - before
+        self._metrics.recovered(took_s, self.epoch)
+        logger.info(
+            "%s, life %d: version %d, %d records replayed, %.2f s",
+            self._plan.who,
+            self.epoch,
+            self._store.version,
+            found.num_replayed,
+            took_s,
+        )
+
+    def _accept(self, push: Push, body: memoryview, body_checksum: int) -> PushAnswer:
+        """Apply a push and queue its record."""
+        before = time.perf_counter()
+        try:
+            answer, change = self._store.push(push)
+            if change is not None:
+                self._write_down(push, change, body, body_checksum)
+        except ShardError:
+            raise
+        except Exception as error:
+            self._failure = self._broken_off(push.name, error)
+            raise self._failure from error
+        self._metrics.applied(time.perf_counter() - before)
+        return answer
+
+    def _broken_off(self, what: str, error: Exception) -> DiskFailure:
+        """Say that memory may be ahead of the disk: only a new life knows what was accepted."""
+        return DiskFailure(f"{self._plan.who}: {what} was broken off: {error!r}")
+
+    def _write_down(self, push: Push, change: Kind, body: memoryview, body_checksum: int) -> None:
+        self._num_since_checkpoint += 1
+        if self._journal is None:
+            return
+        if self._is_recording:
+            if change is Kind.FENCE:
+                record = Record(change, replica=push.replica, incarnation=push.incarnation)
+                self._journal.append(record)
+            else:
+                name = (push.replica, push.sequence, push.incarnation, push.base_version)
+                self._journal.append(Record(change, body, *name), body_checksum)
+        storage = self._storage
+        if (
+            self._num_since_checkpoint >= storage.checkpoint_pushes
+            or self._journal.segment_bytes >= storage.checkpoint_journal_bytes
+        ):
+            self._is_due.set()
+
+    def _segment_bytes(self) -> int:
+        return 0 if self._journal is None else self._journal.segment_bytes
+
+    def _present(self) -> Group | None:
+        return None if self._journal is None else self._journal.present
+
+    def _commit(self, group: Group | None) -> None:
+        if self._journal is None or group is None:
+            return
+        try:
+            self._journal.commit(group)
+        except StateError as error:
+            self._fail(error)
+            raise self._ended(error) from error
+
+    def _check_alive(self) -> None:
+        if self._failure is not None:
+            raise self._ended(self._failure)
+
+    def _ended(self, failure: StateError) -> ShardUnavailable:
+        return ShardUnavailable(f"{self._plan.who} has ended: {failure}")
+
+    def _fail(self, failure: StateError) -> None:
+        with self._lock:
+            self._failure = self._failure or failure
+            if self._is_end_told:
+                return
+            self._is_end_told = True
+        logger.error("%s ends: %s", self._plan.who, failure)
+        self._on_end(failure)
+
+    def _keep_checkpoints(self) -> None:
+        while True:
+            self._is_due.wait()
+            self._is_due.clear()
+            if self._is_closed or self._failure is not None:
+                return
+            try:
+                self._checkpoint()
+            except StateError as error:
+                self._fail(error)
+            except Exception as error:
+                logger.exception("%s: the checkpoint failed", self._plan.who)
+                self._fail(DiskFailure(f"{self._folder}: the checkpoint failed: {error!r}"))
+
+    def _checkpoint(self) -> int:
+        assert self._journal is not None, "only a shard with a folder has checkpoints"
+        with self._checkpoint_lock:
+            before = time.monotonic()
+            with self._lock:
+                self._check_alive()
+                state = self._store.state()
+                segment, group = self._journal.rotate()
+                self._num_since_checkpoint = 0
+            self._journal.commit(group)
+            name = write_checkpoint(self._disk, self._folder, segment, self._identity, state)
+            self._epoch.check()
+            self._checkpoints = [*self._checkpoints[-1:], name]
+            self._cut()
+            self._metrics.checkpointed(time.monotonic() - before)
+            return state.numbers["version"]
+
+    def _cut(self) -> None:
+        """Remove what is older than the checkpoint before the newest."""
+        if len(self._checkpoints) < 2:
+            return
+        oldest = self._checkpoints[0].segment
+        try:
+            for name in self._disk.names(self._folder):
+                segment = Segment.parse(name)
+                checkpoint = CheckpointName.parse(name.removesuffix(TEMPORARY_SUFFIX))
+                if (segment is not None and segment < oldest) or (
+                    checkpoint is not None and checkpoint.segment < oldest
+                ):
+                    self._disk.delete(self._folder / name)
+                    points.reached("journal being cut")
+            self._disk.sync_folder(self._folder)
+        except OSError as error:
+            raise DiskFailure(f"{self._folder}: the journal cannot be cut: {error}") from error
+        points.reached("journal cut")
