@@ -134,10 +134,21 @@ class ShardClient:
 
         Raises:
             InitializedOtherwise: a shard holds the values of another search or layout.
+            StateLost: a shard is empty that had acknowledged pushes; it is not filled again.
         """
         parts = self._cut("values", values)
         timeout_s = self._settings.push_timeout_s
-        self._call("Initialize", timeout_s, lambda s, c: c.initialize(parts[s], timeout_s))
+
+        def ask(shard: int, connection: ShardConnection) -> int:
+            acknowledged = self._known[shard].version
+            if acknowledged and not connection.describe(timeout_s).is_initialized:
+                raise StateLost(
+                    f"{self._where(shard)}: it holds no values and had acknowledged {acknowledged} "
+                    "pushes: end this search, or restore the newest copy of its folder"
+                )
+            return connection.initialize(parts[shard], timeout_s)
+
+        self._call("Initialize", timeout_s, ask)
 
     def checkpoint(self) -> tuple[int, ...]:
         """Have every shard write a checkpoint; give the version in each."""
@@ -243,18 +254,18 @@ class ShardClient:
         # A repeated push is answered with its own, older version.
         is_present = answer.push is None or not answer.push.is_repeated or answer.values is not None
         if is_present:
-            if answer.version < known.version:
-                self._check_loss(shard, answer)
+            # A push that was accepted just now comes behind all that was acknowledged before.
+            is_new = answer.push is not None and not answer.push.is_repeated
+            if answer.version < known.version + is_new:
+                self._check_loss(shard, answer.version - is_new)
             known.version = answer.version
         known.epoch = answer.epoch
         if answer.values is not None:
             known.pulled, known.values = (answer.epoch, answer.version), answer.values
         return answer
 
-    def _check_loss(self, shard: int, answer: Answer) -> None:
-        lost = (
-            f"it is at version {answer.version} and had acknowledged {self._known[shard].version}"
-        )
+    def _check_loss(self, shard: int, version: int) -> None:
+        lost = f"it is at version {version} and had acknowledged {self._known[shard].version}"
         described = self._connections[shard].describe(self._settings.pull_timeout_s)
         where = self._where(shard)
         if described.durability == "journal":

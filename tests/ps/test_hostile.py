@@ -249,6 +249,36 @@ def test_any_push_is_accepted_or_refused_as_the_model_says(target, push, data):
     check(target, "Push", expected, request)
 
 
+@given(
+    st.one_of(
+        st.builds(
+            vector_of,
+            st.just(LENGTH),
+            st.integers(0, 99),
+            st.integers(0, LENGTH - 1),
+            st.one_of(
+                st.sampled_from([np.nan, np.inf, -np.inf]),
+                st.floats(2e18, 3e38, width=32),
+                st.floats(-3e38, -2e18, width=32),
+            ),
+        ),
+        st.binary(max_size=100).filter(lambda data: len(data) != 4 * LENGTH),
+    )
+)
+@many
+def test_next_push_of_a_replica_is_refused_if_its_gradient_is_wrong(target, data):
+    request = messages.PushRequest(
+        replica=2,
+        sequence=target.last.get(2, 0) + 1,
+        incarnation=2**40,
+        base_version=target.model.describe().version,
+        gradient=data,
+    ).SerializeToString()
+
+    assert target.push_to_model(request) is INVALID
+    check(target, "Push", INVALID, request)
+
+
 @given(pushes(), VECTORS, st.lists(st.integers(0, 100).map(lambda n: 4 * n), max_size=4))
 @many
 def test_any_push_in_pieces_is_accepted_or_refused_as_the_model_says(target, push, data, cuts):

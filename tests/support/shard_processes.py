@@ -30,7 +30,7 @@ from ps.client import ClientSettings, ShardClient
 from ps.errors import ShardUnavailable
 from ps.layout import FlatVector, Layout
 
-ADDRESS_FILE = "address"  # of the newest life: host:port, and the number of its process
+ADDRESS_FILE = "address"  # of the newest life, host:port; with a process number, of that process
 FAULTS_FILE = "faults"  # what was done to the calls of all lives, a line each
 SERVICE = "nasrl.ps.v1.ParameterShard"
 
@@ -52,7 +52,7 @@ class Addresses:
     folders: tuple[Path, ...]
 
     def __call__(self) -> list[str]:
-        return [_read_address(folder)[0] for folder in self.folders]
+        return [(folder / ADDRESS_FILE).read_text() for folder in self.folders]
 
 
 class ShardProcess:
@@ -67,12 +67,11 @@ class ShardProcess:
 
     @property
     def address(self) -> str | None:
-        """Where it listens; None before it does, and when another life has taken its place."""
+        """Where it listens, or has listened; None before it has recovered."""
         try:
-            address, pid = _read_address(self._folder)
+            return _address_file(self._folder, self.pid).read_text()
         except FileNotFoundError:
             return None
-        return address if pid == self.pid else None
 
     @property
     def log(self) -> str:
@@ -401,15 +400,16 @@ class _Nobody:
         raise _Refused(code, details)
 
 
-def _read_address(folder: Path) -> tuple[str, int]:
-    address, pid = (folder / ADDRESS_FILE).read_text().split()
-    return address, int(pid)
+def _address_file(folder: Path, pid: int) -> Path:
+    return folder / f"{ADDRESS_FILE}-{pid}"
 
 
 def _write_address(folder: Path, address: str) -> None:
-    beside = folder / f"{ADDRESS_FILE}-{os.getpid()}"
-    beside.write_text(f"{address} {os.getpid()}\n")
-    beside.replace(folder / ADDRESS_FILE)
+    own = _address_file(folder, os.getpid())
+    for path in (own, folder / ADDRESS_FILE):
+        beside = own.with_suffix(".tmp")
+        beside.write_text(address)
+        beside.replace(path)
 
 
 def _end_with(lifeline: int) -> None:
