@@ -173,7 +173,10 @@ class ShardConnection:
 
     def _read_pieces(self, stream: Iterable[bytes], kind: type[Any]) -> tuple[Any, FlatVector]:
         received = iter(stream)
-        response, first = wire.split(next(received), kind)
+        try:
+            response, first = wire.split(next(received), kind)
+        except StopIteration:
+            raise UnexpectedStatus(f"{self.address} ended its answer before it began") from None
         if not first:
             for _ in received:
                 pass  # the status comes at the end

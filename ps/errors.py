@@ -84,6 +84,7 @@ STATUS: dict[type[ShardError], grpc.StatusCode] = {
 ERRORS: dict[grpc.StatusCode, type[ShardError]] = {
     **{code: error for error, code in STATUS.items()},
     grpc.StatusCode.DEADLINE_EXCEEDED: ShardUnavailable,
+    grpc.StatusCode.CANCELLED: ShardUnavailable,  # gRPC's answer to calls that a stop cuts off
 }
 
 

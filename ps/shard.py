@@ -57,8 +57,9 @@ class Shard:
     Laws:
         What a call has answered survives a crash at any instant (with a journal), and what it has
         shown does, too: no version is seen before it is durable.
-        Once the state cannot be written, or a newer life has taken over, nothing is answered any
-        more, and `on_end` is told why, once.
+        Once the state cannot be written, nothing is answered any more, and `on_end` is told why,
+        once. So it is when a newer life has taken over, which this one sees when it next writes;
+        until then it pulls what was true, and its epoch says so.
 
     Threads: every method may be called from many. One lock guards the store and the order of the
     journal; it is not held while anything is written.

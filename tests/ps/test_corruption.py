@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -175,6 +176,27 @@ def test_any_cut_is_refused_or_gives_what_was_acknowledged_before(written, strid
                 found_versions.add(found[1]["version"])
         path.write_bytes(content)
     assert written.version in found_versions
+
+
+def test_journal_with_records_left_out_or_changed_about_is_refused(tmp_path):
+    """Each record is as it was written; of one left out at the end, a shard cannot know."""
+    written = Written([BEGIN, INITIALIZE, (0, 1), (1, 1), (2, 1), (3, 1)], tmp_path / "shard")
+    (path,) = (path for path in written.files if path.name.startswith("journal"))
+    content = path.read_bytes()
+    read = read_segment(HastyDisk(), written.folder, Segment.parse(path.name), None)
+    ends = [place.offset for _, place in read]
+    records = [content[a:b] for a, b in pairwise([0, *ends])]
+    for one in range(len(records) - 1):
+        path.write_bytes(b"".join(records[:one] + records[one + 1 :]))
+        assert written.read() is None, f"without record {one}"
+        twice = records[: one + 1] + records[one:]
+        path.write_bytes(b"".join(twice))
+        assert written.read() is None, f"record {one} twice"
+        for other in range(one + 1, len(records)):
+            about = list(records)
+            about[one], about[other] = about[other], about[one]
+            path.write_bytes(b"".join(about))
+            assert written.read() is None, f"records {one} and {other} changed about"
 
 
 def test_any_missing_file_is_refused_or_gives_what_was_acknowledged_before(written):

@@ -362,9 +362,9 @@ def test_old_life_that_was_frozen_before_it_cut_the_journal_does_no_harm_to_the_
 STEPS = ("epoch claimed", "epoch written", "state replayed", "journal begun", "journal synced")
 
 
-def begin_and_push(folder, replica):
+def begin_and_push(folder, replica, disk=None):
     """Begin a life, and push to it; give it and whether it has acknowledged."""
-    life = Life(folder)
+    life = Life(folder, disk=disk)
     return life, life.accepts(replica, 1)
 
 
@@ -421,6 +421,89 @@ def test_of_two_lives_that_begin_at_the_same_time_one_at_most_accepts(stage, tmp
         num_accepting += check_lives(folder, [actor.end for actor in actors])
 
     assert num_accepting > len(orders) / 4, "mostly one of the two goes on"
+
+
+OPERATIONS = ("create", "write", "sync", "rename", "delete", "names", "open", "read")
+
+
+class SteppedDisk(HastyDisk):
+    """Makes a point of every operation, so that a thread can be held before it."""
+
+    def create(self, path):
+        points.reached("create")
+        return super().create(path)
+
+    def write(self, file, buffers):
+        points.reached("write")
+        super().write(file, buffers)
+
+    def sync(self, file):
+        points.reached("sync")
+        super().sync(file)
+
+    def rename(self, path, to):
+        points.reached("rename")
+        super().rename(path, to)
+
+    def delete(self, path):
+        points.reached("delete")
+        super().delete(path)
+
+    def names(self, folder):
+        points.reached("names")
+        return super().names(folder)
+
+    def open(self, path):
+        points.reached("open")
+        return super().open(path)
+
+    def read_short(self, path):
+        points.reached("read")
+        return super().read_short(path)
+
+
+@pytest.mark.parametrize(
+    "num_orders", [100, pytest.param(2000, marks=pytest.mark.slow)], ids=["some", "many"]
+)
+@pytest.mark.parametrize("num_lives", [2, 3])
+def test_of_lives_that_begin_at_the_same_time_one_at_most_accepts_whatever_the_order_of_operations(
+    stage, tmp_path, num_lives, num_orders
+):
+    random = Random(num_lives)
+    disk = SteppedDisk()
+    num_accepting = 0
+    for number in range(num_orders):
+        folder = tmp_path / str(number)
+        begin_first(folder).close()
+        replicas = range(1, num_lives + 1)
+        actors = [stage.start(begin_and_push, folder, replica, disk) for replica in replicas]
+        # Long turns and short ones: a life may be through before another has taken a step.
+        while going := [actor for actor in actors if not actor.is_done]:
+            actor = random.choice(going)
+            for _ in range(random.choice([1, 2, 5, 20])):
+                if not actor.is_done:
+                    actor.go_to(*OPERATIONS)
+
+        num_accepting += check_lives(folder, [actor.end for actor in actors])
+
+    assert num_accepting > num_orders / 4, "mostly one goes on"
+
+
+def test_life_that_says_so_late_gives_way_to_a_newer_one_that_has_accepted(stage, tmp_path):
+    begin_first(tmp_path).close()
+    late = stage.start(begin_and_push, tmp_path, 1, SteppedDisk())
+    assert late.go_to("rename"), "its number is to be written into EPOCH"
+    with closing(Life(tmp_path)) as newer:
+        assert newer.shard.epoch == 3
+        assert newer.accepts(2, 1)
+
+        with pytest.raises(PastEpoch, match="life 3 of the shard began while life 2 did"):
+            late.end()
+
+        assert not newer.accepts(3, 1), "EPOCH does not name it any more"
+    with closing(Life(tmp_path)) as last:
+        assert last.shard.epoch == 4
+        assert last.push(2, 1).is_repeated
 
 
 def test_of_many_threads_that_begin_a_life_one_at_most_accepts(tmp_path):

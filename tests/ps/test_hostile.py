@@ -258,8 +258,8 @@ def test_any_push_is_accepted_or_refused_as_the_model_says(target, push, data):
             st.integers(0, LENGTH - 1),
             st.one_of(
                 st.sampled_from([np.nan, np.inf, -np.inf]),
-                st.floats(2e18, 3e38, width=32),
-                st.floats(-3e38, -2e18, width=32),
+                st.floats(2.0**61, 2.0**127, width=32),
+                st.floats(-(2.0**127), -(2.0**61), width=32),
             ),
         ),
         st.binary(max_size=100).filter(lambda data: len(data) != 4 * LENGTH),

@@ -347,6 +347,59 @@ def test_nothing_acknowledged_is_lost_when_the_power_goes_again_during_recovery(
     assert n > 2, f"{point!r} was reached {n - 1} times: the fault must fire more than once"
 
 
+@pytest.mark.parametrize("keep", ["nothing", "everything", Random(1), Random(2)], ids=str)
+@pytest.mark.parametrize(
+    "point",
+    [
+        "checkpoint written",
+        "checkpoint synced",
+        "checkpoint renamed",
+        "checkpoint verified",
+        "journal being cut",
+        "journal cut",
+    ],
+)
+def test_push_beside_a_checkpoint_is_durable_when_it_is_acknowledged(
+    tmp_path, monkeypatch, point, keep
+):
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = UnsyncedDisk(root)
+    plan = PLANS["adam"]
+    shard = Shard(plan, STORAGE, root / "shard", disk=disk)
+    store = Store(plan)
+    shard.initialize(LAYOUT.sha256, digest(VALUES), VALUES)
+    store.initialize(digest(VALUES), VALUES)
+
+    def accept(sequence):
+        shard.push(push_of(0, sequence, 0), lambda *_: None)
+        store.push(push_of(0, sequence, 0))
+
+    accept(1)
+    shard.checkpoint()
+    accept(2)
+    is_held, gate = threading.Event(), threading.Event()
+
+    def hold(here):
+        if here == point and threading.current_thread() is checkpointing:
+            is_held.set()
+            assert gate.wait(timeout=10)
+
+    monkeypatch.setattr(points, "reached", hold)
+    checkpointing = threading.Thread(target=shard.checkpoint)
+    checkpointing.start()
+    assert is_held.wait(timeout=10)
+    accept(3)
+    accept(4)
+
+    found = disk.crash(tmp_path / "found", keep)
+    gate.set()
+    checkpointing.join(timeout=10)
+    shard.close()
+
+    assert recovered(plan, found / "shard") == bits_of(store)
+
+
 def test_folders_around_a_new_shard_are_durable_before_anything_is_acknowledged(
     tmp_path, monkeypatch
 ):
