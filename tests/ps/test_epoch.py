@@ -506,6 +506,18 @@ def test_life_that_says_so_late_gives_way_to_a_newer_one_that_has_accepted(stage
         assert last.push(2, 1).is_repeated
 
 
+def test_life_that_is_overtaken_before_it_says_so_does_no_harm_to_the_newer_one(stage, tmp_path):
+    begin_first(tmp_path).close()
+    late = stage.start(begin_and_push, tmp_path, 1)
+    assert late.go_to("epoch claimed")
+    with closing(Life(tmp_path)) as newer:
+        with pytest.raises(PastEpoch, match="life 3 of the shard began while life 2 did"):
+            late.end()
+
+        assert newer.accepts(2, 1)
+    assert found(tmp_path) == state_after((0, 1), (2, 1))
+
+
 def test_of_many_threads_that_begin_a_life_one_at_most_accepts(tmp_path):
     num_lives = 8
     for number in range(5):

@@ -163,6 +163,32 @@ def test_pull_waits_until_what_it_shows_is_durable(tmp_path, threads):
         assert pushing.result(timeout=5).version == 1
 
 
+def test_pushes_on_both_sides_of_a_rotation_share_a_group_and_are_all_there(tmp_path, threads):
+    disk = GatedDisk()
+    shard = Shard(PLAN, JOURNAL_ONLY, tmp_path, disk=disk)
+    initialize(shard)
+    disk.close_gate()
+    pushing = [threads.submit(push, shard, 0, 1)]
+    assert disk.is_held.wait(timeout=5)
+    pushing.append(threads.submit(push, shard, 1, 1))
+    wait_until(lambda: shard._store.version == 2, "the second waits for the next group")
+    checkpointing = threads.submit(shard.checkpoint)
+    wait_until(lambda: shard._journal._segment.number == 1, "the journal is to be rotated")
+    pushing.append(threads.submit(push, shard, 2, 1))
+    wait_until(lambda: shard._store.version == 3, "the third waits for the new segment")
+    before = disk.num_syncs
+    disk.open_gate()
+
+    assert sorted(each.result(timeout=5).version for each in pushing) == [1, 2, 3]
+    assert checkpointing.result(timeout=5) == 2
+    assert disk.num_syncs - before == 3 + 1, "two groups in three pieces, and the checkpoint"
+    shard.close()
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        assert recovered(tmp_path).version == 3
+        checkpoint.unlink()
+    assert recovered(tmp_path).version == 3, "from the journal alone"
+
+
 # Failures of the disk
 
 

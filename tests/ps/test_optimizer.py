@@ -480,7 +480,7 @@ def test_settings_are_adams_unless_they_name_another(given, expected):
         ({"learning_rate": "0.1"}, "learning_rate\n.*valid number"),
         ({"beta1": 1}, "beta1\n.*less than 1"),
         ({"beta2": 1}, "beta2\n.*less than 1"),
-        ({"epsilon": 0}, "epsilon\n.*greater than or equal to 1e-30"),
+        ({"epsilon": 0}, "epsilon\n.*greater than or equal to 0.0+1"),
         ({"name": "sgd", "momentum": 1}, "momentum\n.*less than 1"),
         ({"name": "sgd", "momentum": -0.1}, "momentum\n.*greater than or equal to 0"),
         ({"name": "sgd", "momentum": 0, "nesterov": True}, "nesterov=True.*momentum must be"),
