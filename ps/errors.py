@@ -97,6 +97,7 @@ class StateError(Exception):
       StateInUse     another process of this host holds it
       PastEpoch      a newer life of the shard has taken over
       DiskFailure    it could not be written or synced: a full or broken disk
+      NotAtRest      the shards hold no common moment of their search, and cannot be cut anew
     """
 
 
@@ -130,3 +131,7 @@ class PastEpoch(StateError):
 
 class DiskFailure(StateError):
     """The state could not be written or synced."""
+
+
+class NotAtRest(StateError):
+    """The shards hold no common moment of their search; they are as they were."""

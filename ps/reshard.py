@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ps.checkpoint import write_checkpoint
 from ps.disk import Disk
 from ps.epoch import Epoch
-from ps.errors import DiskFailure, StateError, StateMismatch
+from ps.errors import DiskFailure, NotAtRest, StateMismatch
 from ps.folder import TEMPORARY_SUFFIX, Segment, shard_folder
 from ps.journal import Journal
 from ps.layout import FlatVector, Layout
@@ -29,10 +29,6 @@ from ps.state import StoreState
 # Of these each shard tells its own story, since pushes of several replicas may reach two shards in
 # another order; the new shards take the largest.
 _LARGEST = ("staleness_sum", "staleness_max")
-
-
-class NotAtRest(StateError):
-    """The shards hold no common moment of their search; they are as they were."""
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,7 @@ def reshard(run: Path, num_shards: int, addresses: tuple[str, ...]) -> None:
     from deploy.run import Run, RunError
     from deploy.settings import SettingsError
     from ps.disk import Disk
-    from ps.errors import PastEpoch, StateError, StateInUse, StateMismatch
-    from ps.reshard import NotAtRest
+    from ps.errors import NotAtRest, PastEpoch, StateError, StateInUse, StateMismatch
 
     try:
         kept = change_num_shards(Run(run), num_shards, addresses, Disk())

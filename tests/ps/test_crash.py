@@ -34,12 +34,12 @@ SCRIPT = [
 
 # At which reach the process dies: behind the middle of the script, where there are two of them.
 DURING_CALLS = {
-    "push checked": 5,
-    "push applied": 5,
-    "push queued": 5,
+    "push checked": 6,
+    "push applied": 6,
+    "push queued": 6,
     "journal written": 8,
     "journal synced": 8,
-    "push durable": 5,
+    "push durable": 6,
     "journal rotated": 2,
     "checkpoint written": 2,
     "checkpoint synced": 2,

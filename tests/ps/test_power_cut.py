@@ -73,9 +73,9 @@ SCRIPT = [
     push_of(1, 1, 0),
     push_of(0, 2, 1),
     push_of(0, 2, 1),  # a repeat
-    push_of(2, 1, 0),
     push_of(1, 2, 2),
     push_of(1, 2, 2, incarnation=3),  # a repeat that fences
+    push_of(2, 1, 0),
     push_of(0, 3, 5),
     Begin(),
     push_of(1, 3, 4, incarnation=3),
@@ -413,3 +413,54 @@ def test_folders_around_a_new_shard_are_durable_before_anything_is_acknowledged(
 
     with closing(Shard(PLANS["adam"], STORAGE, found, disk=HastyDisk())) as again:
         assert again.is_initialized
+
+
+# Without a journal of pushes: what came after the last checkpoint may be lost, and no more
+
+
+ON_CHECKPOINTS = StorageSettings(durability="checkpoint")
+
+
+def begin_on_checkpoints(root, disk):
+    shard = Shard(PLANS["adam"], ON_CHECKPOINTS, root / "shard", disk=disk)
+    shard.initialize(LAYOUT.sha256, digest(VALUES), VALUES)
+    return shard
+
+
+def test_checkpoint_is_durable_when_it_is_answered(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = UnsyncedDisk(root)
+    shard = begin_on_checkpoints(root, disk)
+    shard.push(push_of(0, 1, 0), lambda *_: None)
+    shard.push(push_of(0, 2, 0), lambda *_: None)
+    assert shard.checkpoint() == 2
+    shard.push(push_of(0, 3, 0), lambda *_: None)
+
+    found = disk.crash(tmp_path / "found", "nothing")
+    disk.resume()
+    shard.close()
+
+    with closing(begin_on_checkpoints(found, HastyDisk())) as again:
+        assert again.describe().version == 2
+
+
+@pytest.mark.parametrize("num_checkpoints", [0, 1, 2])
+def test_replica_whose_pushes_were_lost_without_a_journal_goes_on(tmp_path, num_checkpoints):
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = UnsyncedDisk(root)
+    shard = begin_on_checkpoints(root, disk)
+    for sequence in range(1, num_checkpoints + 1):
+        shard.push(push_of(0, sequence, 0), lambda *_: None)
+        shard.checkpoint()
+    for sequence in (num_checkpoints + 1, num_checkpoints + 2):
+        shard.push(push_of(0, sequence, 0), lambda *_: None)
+    found = disk.crash(tmp_path / "found", "everything")
+    disk.resume()
+    shard.close()
+
+    with closing(begin_on_checkpoints(found, HastyDisk())) as again:
+        assert again.describe().version == num_checkpoints
+        answer = again.push(push_of(0, sequence + 1, sequence), lambda answer, *_: answer)
+        assert (answer.version, answer.is_repeated) == (num_checkpoints + 1, False)

@@ -16,6 +16,7 @@ from ps.errors import (
     CorruptState,
     DiskFailure,
     InitializedOtherwise,
+    NotAtRest,
     OutOfSequence,
     PastEpoch,
     StateInUse,
@@ -26,7 +27,7 @@ from ps.optimizer import AdagradSettings, AdamSettings, RmspropSettings, SgdSett
 from ps.plan import ShardPlan, UpdateSettings
 from ps.push import Push
 from ps.recovery import recover
-from ps.reshard import NotAtRest, reshard
+from ps.reshard import reshard
 from ps.shard import Shard, StorageSettings
 from ps.store import Store
 

@@ -18,6 +18,7 @@ from ps.layout import Layout
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 NOTICED_S = 15.0  # after which a call in flight must have noticed that its shard is frozen
+TOGETHER_S = 0.1  # after which two processes begin, so that both are ready to
 NUM_REPLICAS = 8
 LAYOUT = Layout((("weight", (NUM_REPLICAS,)),), num_shards=1)
 BEGIN = np.zeros(NUM_REPLICAS, np.float32)
@@ -171,7 +172,8 @@ def test_of_two_shards_started_at_once_on_one_folder_one_accepts_at_the_most(
     expected, sequences = BEGIN.copy(), [0, 0]
     num_rounds, num_alone = 12, 0
     for _ in range(num_rounds):
-        both = [shards.start(0, is_taking_over=is_taking_over) for _ in range(2)]
+        at = time.monotonic() + TOGETHER_S
+        both = [shards.start(0, is_taking_over=is_taking_over, begin_at=at) for _ in range(2)]
         for process in both:
             settle(process)
         there = [process for process in both if process.exit_code is None]
@@ -204,7 +206,8 @@ def test_of_two_shards_started_at_once_on_one_port_one_serves(tmp_path):
         for _ in range(12):
             with socket.create_server(("127.0.0.1", 0)) as bound:
                 address = f"127.0.0.1:{bound.getsockname()[1]}"
-            both = [shards.start(shard, address=address) for shard in range(2)]
+            at = time.monotonic() + TOGETHER_S
+            both = [shards.start(shard, address=address, begin_at=at) for shard in range(2)]
             for process in both:
                 settle(process)
             ended = [process for process in both if process.exit_code is not None]

@@ -155,9 +155,18 @@ class ShardProcesses:
         self._started: list[ShardProcess] = []
 
     def start(
-        self, shard: int, *, is_taking_over: bool = False, address: str = "127.0.0.1:0"
+        self,
+        shard: int,
+        *,
+        is_taking_over: bool = False,
+        address: str = "127.0.0.1:0",
+        begin_at: float = 0.0,
     ) -> ShardProcess:
-        """Start a life of a shard, and do not wait for it."""
+        """Start a life of a shard, and do not wait for it.
+
+        Args:
+            begin_at: by time.monotonic(), so that several can begin at the same moment.
+        """
         folder, log = self.folders[shard], self._root / f"process-{len(self._started)}.log"
         pid = self._nursery.start(
             self._orders
@@ -167,6 +176,7 @@ class ShardProcesses:
                 "log": str(log),
                 "address": address,
                 "is_taking_over": is_taking_over,
+                "begin_at": begin_at,
             }
         )
         self._started.append(ShardProcess(self._nursery, pid, folder, log))
@@ -432,6 +442,8 @@ def _serve(orders: Mapping[str, Any]) -> None:
     folder = Path(orders["folder"])
     folder.mkdir(exist_ok=True)
     rate = orders["fault_rate"]
+    while time.monotonic() < orders["begin_at"]:
+        pass  # a sleep would end some milliseconds late
     server = ShardServer(
         plan,
         ServerSettings(**orders["settings"]),
