@@ -96,9 +96,9 @@ class Shard:
         self._num_since_checkpoint = 0
         self._is_closed = False
         self._journal: Journal | None = None
-        self._metrics.watch(lambda: self._store.version, self._segment_bytes)
         if storage.durability == "none":
             self._store = Store(plan)
+            self._watch()
             return
         if folder is None:
             raise ValueError(f"durability={storage.durability!r}: a folder must be given")
@@ -108,6 +108,7 @@ class Shard:
         self._checkpoint_lock = threading.Lock()  # one checkpoint at a time
         self._is_due = threading.Event()
         self._begin(is_taking_over)
+        self._watch()
         self._checkpointer = threading.Thread(
             target=self._keep_checkpoints, name=f"shard-{plan.shard}-checkpoint", daemon=True
         )
@@ -341,6 +342,9 @@ class Shard:
         ):
             self._is_due.set()
 
+    def _watch(self) -> None:
+        self._metrics.watch(lambda: self._store.version, self._segment_bytes)
+
     def _segment_bytes(self) -> int:
         return 0 if self._journal is None else self._journal.segment_bytes
 
@@ -369,8 +373,9 @@ class Shard:
             if self._is_end_told:
                 return
             self._is_end_told = True
-        logger.error("%s ends: %s", self._plan.who, failure)
-        self._on_end(failure)
+            first = self._failure  # which may have been met elsewhere, and is the cause
+        logger.error("%s ends: %s", self._plan.who, first)
+        self._on_end(first)
 
     def _keep_checkpoints(self) -> None:
         while True:

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.clock import FakeClock
 
+from ps import points
 from ps.authority import CertificateAuthority
 from ps.client import ClientSettings, ShardClient
 from ps.errors import OutOfSequence
@@ -119,6 +120,20 @@ def test_scrape_of_a_shard_with_tls_takes_a_certificate_of_its_search(serve, tmp
     context.load_cert_chain(observer.certificate, observer.key)
 
     assert "nasrl_shard_version" in scrape(port, "https", context)
+
+
+def test_scrape_of_a_shard_that_recovers_is_answered(serve, monkeypatch, caplog):
+    scraped = []
+
+    def scrape_once(point):
+        if point == "state replayed":
+            scraped.append(samples_of(scrape(metrics_port(caplog))))
+
+    monkeypatch.setattr(points, "reached", scrape_once)
+
+    serve()
+
+    assert [found["nasrl_shard_version",] for found in scraped] == [0]
 
 
 def test_endpoint_is_gone_when_the_shard_is_closed(serve):
