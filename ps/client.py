@@ -394,7 +394,8 @@ class ShardClient:
             self._connections = [self._connect(s, a) for s, a in enumerate(self._find())]
 
     def _connect(self, shard: int, address: str) -> ShardConnection:
-        return ShardConnection(self._layout, shard, address, self._identity)
+        is_waiting = not callable(self._addresses)
+        return ShardConnection(self._layout, shard, address, self._identity, is_waiting)
 
 
 def _kind(error: grpc.RpcError | _PastLife) -> type[ShardError]:

@@ -60,14 +60,24 @@ class ShardConnection:
     Threads: one at a time.
     """
 
-    def __init__(self, layout: Layout, shard: int, address: str, identity: Identity | None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        shard: int,
+        address: str,
+        identity: Identity | None,
+        is_waiting: bool = True,
+    ) -> None:
         """Open a channel; it connects at the first call.
 
         Args:
             identity: whose certificate to show; None talks without TLS.
+            is_waiting: calls wait, until their deadline, for a shard that cannot be reached. Where
+                it may have moved, they fail at once instead, so that it is looked up.
         """
         self.address = address
         self._layout = layout
+        self._is_waiting = is_waiting
         owned = layout.slices[shard]
         self._num_parameters = owned.stop - owned.start
         options: list[tuple[str, Any]] = [*_OPTIONS, *wire.channel_options(layout.slices)]
@@ -165,7 +175,7 @@ class ShardConnection:
         self._channel.close()
 
     def _ask(self, method: str, request: Any, timeout_s: float) -> Any:
-        return self._methods[method](request, timeout=timeout_s, wait_for_ready=True)
+        return self._methods[method](request, timeout=timeout_s, wait_for_ready=self._is_waiting)
 
     def _read_whole(self, data: bytes, kind: type[Any]) -> tuple[Any, FlatVector]:
         response, values = wire.split(data, kind)

@@ -354,6 +354,22 @@ def test_busy_shard_is_asked_again(serve, connect):
 # Shards that move
 
 
+def test_shard_that_moved_while_nobody_called_is_found_without_waiting_for_the_deadline(
+    serve, connect, tmp_path
+):
+    shards = serve(LAYOUT, folder=tmp_path)
+    where = [shard.address for shard in shards]
+    client = connect(LAYOUT, lambda: where, push_timeout_s=100)
+    client.initialize(VALUES)
+    shards[1].close()
+    (moved,) = serve(LAYOUT, shards=[1], folder=tmp_path)
+    where[1] = moved.address
+
+    with ThreadPoolExecutor(1) as threads:
+        push = threads.submit(client.push, 0, 1, 1, [0, 0, 0], VALUES)
+        assert [answer.version for answer in push.result(timeout=40)] == [1, 1, 1]
+
+
 def test_shard_is_found_where_it_has_moved_to(serve, connect, tmp_path):
     shards = serve(LAYOUT, folder=tmp_path)
     where = [shard.address for shard in shards]
