@@ -390,9 +390,14 @@ def test_each_step_is_durable_before_the_next_begins(run):
     ]
 
 
-def test_failure_of_the_disk_is_code_1_and_one_message(run, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["shards.resharded.tmp", "settings.yaml.tmp", "shards"])
+def test_failure_of_the_disk_is_code_1_and_one_message(run, name, monkeypatch, capsys):
+    rename = Disk.rename
+
     def fail(disk, path, to):
-        raise OSError(28, "No space left on device")
+        if path.name == name:
+            raise OSError(28, "No space left on device")
+        rename(disk, path, to)
 
     with monkeypatch.context() as patch:
         patch.setattr(Disk, "rename", fail)

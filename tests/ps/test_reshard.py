@@ -510,6 +510,8 @@ def test_everything_is_durable_before_it_is_in_its_place(tmp_path):
                     assert not [p for p in self.unsynced & {*folder.iterdir()} if p.stat().st_size]
                     self.log.append("checked")
             super().rename(path, to)
+            if path in self.unsynced:
+                self.unsynced = self.unsynced - {path} | {to}
             self.log.append(f"renamed to {to.name}")
 
         def sync_folder(self, folder):
