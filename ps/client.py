@@ -122,6 +122,7 @@ class ShardClient:
             for shard in range(layout.num_shards)
         ]
         self._connections: list[ShardConnection] = []
+        self._unreached: list[int] = []  # the shards that the last call gave up on
         self._threads: ThreadPoolExecutor | None = None
 
     def describe(self) -> tuple[ShardDescription, ...]:
@@ -220,7 +221,7 @@ class ShardClient:
 
     def __getstate__(self) -> dict[str, object]:
         """Travel without channels; they are opened anew on arrival."""
-        return self.__dict__ | {"_connections": [], "_threads": None}
+        return self.__dict__ | {"_connections": [], "_unreached": [], "_threads": None}
 
     def _push(
         self,
@@ -298,6 +299,9 @@ class ShardClient:
     ) -> list[T]:
         """Make one call to every shard; give the answers in the order of the shards."""
         self._open()
+        for shard in self._unreached:
+            self._reconnect(shard)
+        self._unreached = []
         answers: dict[int, T] = {}
         missing = list(range(self._layout.num_shards))
         for attempt in range(1, self._settings.max_attempts + 1):
@@ -314,6 +318,7 @@ class ShardClient:
                 break
             missing = list(failed)
             if attempt == self._settings.max_attempts:
+                self._unreached = missing
                 self._raise(failed[missing[0]], missing[0], method, timeout_s, attempt)
             # Jitter keeps replicas that failed together from coming back together.
             time.sleep(self._settings.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 (not a secret)
@@ -345,13 +350,17 @@ class ShardClient:
         """Return when a shard can be reached where it is said to be, or the time is over."""
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
-            address = self._find()[shard]
-            if address != self._connections[shard].address:
-                self._connections[shard].close()
-                self._connections[shard] = self._connect(shard, address)
+            self._reconnect(shard)
             patience_s = min(left_s, _LOOK_UP_S) if callable(self._addresses) else left_s
             if self._connections[shard].wait_until_reached(patience_s):
                 return
+
+    def _reconnect(self, shard: int) -> None:
+        """Open a channel to where a shard is said to be, if that is elsewhere now."""
+        address = self._find()[shard]
+        if address != self._connections[shard].address:
+            self._connections[shard].close()
+            self._connections[shard] = self._connect(shard, address)
 
     def _raise(
         self,

@@ -192,7 +192,7 @@ class ShardConnection:
                 pass  # the status comes at the end
             return response, wire.unpack(first)
         values = np.empty(self._num_parameters, np.float32)
-        wire.assemble(_chain(first, received, kind), values)
+        wire.assemble(_chain(first, received, kind), values, f"values of {self.address}")
         values.flags.writeable = False
         return response, values
 

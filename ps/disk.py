@@ -65,6 +65,19 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def settle(self, path: Path) -> None:
+        """Make what others wrote to a file durable, and have the disk's own bytes read from now on.
+
+        Linux counts what a failed sync could not write as written: it stays in memory to be read,
+        and no later sync writes it. Forgetting what is in memory shows what the disk has.
+        """
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fdatasync(file)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(file)
+
     def open(self, path: Path) -> BinaryIO:
         """Open a file to read it."""
         return path.open("rb")

@@ -62,6 +62,7 @@ class Epoch:
                 with suppress(PermissionError):
                     disk.sync_folder(parent)
             lock = None if is_taking_over else _lock(folder)
+            file = None
             try:
                 number, file = _claim_number(disk, folder)
                 points.reached("epoch claimed")
@@ -69,6 +70,8 @@ class Epoch:
                 epoch._fence()
                 points.reached("epoch written")
             except BaseException:
+                if file is not None:
+                    disk.close(file)
                 if lock is not None:
                     os.close(lock)
                 raise

@@ -45,7 +45,7 @@ class Record:
 
 
 class TornRecord(Exception):
-    """The file ends inside a record: the crash of a life that had told nobody of it."""
+    """The file ends inside a record, or in zeros: a crash of a life that had told nobody of it."""
 
 
 def checksum(data: Buffer) -> int:
@@ -94,7 +94,7 @@ def read_record(file: BinaryIO, path: Path, chain: int | None) -> tuple[Record, 
     header = file.read(HEADER_BYTES)
     if not header:
         return None
-    if len(header) < HEADER_BYTES:
+    if len(header) < HEADER_BYTES or _is_blank(header, file):
         raise TornRecord
     fields, (own,) = header[: _FIELDS.size], _CHECKSUM.unpack(header[_FIELDS.size :])
     if checksum(fields) != own:
@@ -113,3 +113,10 @@ def read_record(file: BinaryIO, path: Path, chain: int | None) -> tuple[Record, 
         raise CorruptState(path, offset, "the checksum of a record's body is wrong")
     record = Record(Kind(kind), body, replica, sequence, incarnation, base_version)
     return record, own
+
+
+def _is_blank(header: bytes, file: BinaryIO) -> bool:
+    """Tell whether from here on all is zero: some file systems keep the length of lost bytes."""
+    if any(header):
+        return False
+    return all(not chunk.strip(b"\0") for chunk in iter(lambda: file.read(1 << 20), b""))

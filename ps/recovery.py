@@ -90,6 +90,9 @@ def _recover(
         return Recovered(Store(plan), None, None, 0)
     check_identity(head.identity, identity, folder / head.segment.file_name)
     line, checkpoint, state = _follow(disk, folder, head, checkpoints, identity)
+    # A killed process leaves behind what it had written and not synced, a failing disk what it
+    # could not sync. This life builds on what it reads: no power cut may take it away any more.
+    disk.settle(folder / line[-1].segment.file_name)
     store = Store(plan, may_have_lost)
     if state is not None:
         store.load(state)
@@ -99,10 +102,6 @@ def _recover(
         for record, place in read_segment(disk, folder, head.segment, successor):
             _replay(store, record, folder / head.segment.file_name, place)
             num_replayed += record.kind is not Kind.SEGMENT
-    # A killed process leaves behind what it had written and not synced. From here on this life
-    # builds on it, so that a power cut must not take it away any more.
-    with disk.open(folder / line[-1].segment.file_name) as file:
-        disk.sync(file.fileno())
     return Recovered(store, place, checkpoint, num_replayed)
 
 

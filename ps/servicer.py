@@ -20,6 +20,7 @@ from ps.push import Push, PushAnswer
 from ps.rpc import parameter_shard_pb2 as messages
 from ps.shard import Shard
 
+MAX_TIMEOUT_S = 3600.0
 MAX_BUFFERS = 8  # vectors being put together from pieces, each as long as the slice
 
 
@@ -72,8 +73,9 @@ class ParameterShardServicer:
 
     def Initialize(self, stream: Iterable[bytes], context: grpc.ServicerContext) -> bytes:
         with self._call(context, "Initialize") as shard, self._buffer() as values:
+            _check_deadline(context, "Initialize")
             first, pieces = _begin(stream, messages.InitializeRequest)
-            wire.assemble(pieces, values)
+            wire.assemble(pieces, values, f"values for {self._plan.who}")
             version = shard.initialize(first.layout_sha256, first.values_sha256, values)
             self._on_initialized()
             return messages.InitializeResponse(
@@ -104,9 +106,10 @@ class ParameterShardServicer:
             self._call(context, "PushPieces", is_permitted_later=True) as shard,
             self._buffer() as gradient,
         ):
+            _check_deadline(context, "PushPieces")
             request, pieces = _begin(stream, messages.PushRequest)
             self._check_permitted(context, "PushPieces", request.replica)
-            wire.assemble(pieces, gradient)
+            wire.assemble(pieces, gradient, f"gradient for {self._plan.who}")
             answers = self._push(context, "PushPieces", shard, request, gradient, _join_pieces)
         yield from answers
 
@@ -268,6 +271,15 @@ def _begin(stream: Iterable[bytes], kind: type[Any]) -> tuple[Any, Iterator[memo
             yield wire.split(data, kind)[1]
 
     return message, pieces()
+
+
+def _check_deadline(context: grpc.ServicerContext, method: str) -> None:
+    """Return if a call that holds a buffer lets go of it some day."""
+    if context.time_remaining() > MAX_TIMEOUT_S:
+        raise InvalidRequest(
+            f"{method} without a deadline: must have one, at most {MAX_TIMEOUT_S:g} s away; until "
+            "then the call may hold memory of the shard"
+        )
 
 
 def _abort(context: grpc.ServicerContext, error: ShardError) -> NoReturn:

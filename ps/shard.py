@@ -258,8 +258,10 @@ class Shard:
         except StateError as error:
             self._fail(error)
         finally:
-            self._journal.close()
-            self._epoch.release()
+            try:
+                self._journal.close()
+            finally:
+                self._epoch.release()
 
     @property
     def _is_recording(self) -> bool:

@@ -161,7 +161,9 @@ class Store:
                 f"{push.name}: replica={push.replica}: must be below {MAX_REPLICAS}"
             )
         if not 1 <= push.incarnation <= _MAX_NUMBER:
-            raise InvalidRequest(f"{push.name}: incarnation={push.incarnation}: must be >= 1")
+            raise InvalidRequest(
+                f"{push.name}: incarnation={push.incarnation}: must be between 1 and 2**64 - 1"
+            )
         last = self._last.get(push.replica)
         if last is not None:
             if push.incarnation < last.incarnation:

@@ -125,8 +125,11 @@ def _vector_start(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def assemble(pieces: Iterable[memoryview], into: FlatVector) -> None:
+def assemble(pieces: Iterable[memoryview], into: FlatVector, name: str) -> None:
     """Copy the pieces of a vector one after the other into a vector, which they must fill.
+
+    Args:
+        name: of the vector, for messages.
 
     Raises:
         InvalidRequest: they are more or fewer, or one is not a whole number of float32.
@@ -136,12 +139,13 @@ def assemble(pieces: Iterable[memoryview], into: FlatVector) -> None:
         vector = unpack(piece)
         if filled + len(vector) > len(into):
             raise InvalidRequest(
-                f"pieces of {filled + len(vector)} parameters so far: must be {len(into)} in all"
+                f"{name}: pieces of {filled + len(vector)} parameters so far: must be {len(into)} "
+                "in all"
             )
         into[filled : filled + len(vector)] = vector
         filled += len(vector)
     if filled != len(into):
-        raise InvalidRequest(f"pieces of {filled} parameters: must be {len(into)} in all")
+        raise InvalidRequest(f"{name}: pieces of {filled} parameters: must be {len(into)} in all")
 
 
 _DURABILITIES: dict[int, Any] = {

@@ -387,6 +387,24 @@ def test_shard_is_found_where_it_has_moved_to(serve, connect, tmp_path):
     assert client.pull().versions == (2, 2, 2)
 
 
+def test_shard_that_moved_is_found_by_the_next_call_if_there_is_one_attempt(
+    serve, connect, tmp_path
+):
+    shards = serve(LAYOUT, folder=tmp_path)
+    where = [shard.address for shard in shards]
+    client = connect(LAYOUT, lambda: where, max_attempts=1)
+    client.initialize(VALUES)
+    shards[1].close()
+    (moved,) = serve(LAYOUT, shards=[1], folder=tmp_path)
+    where[1], old = moved.address, where[1]
+    with pytest.raises(ShardUnavailable, match=f"at {old}: no answer to Push"):
+        client.push(0, 1, 1, [0, 0, 0], VALUES)
+
+    answers = client.push(0, 1, 1, [0, 0, 0], VALUES)
+
+    assert [answer.version for answer in answers] == [1, 1, 1]
+
+
 def test_function_that_gives_too_few_addresses_is_refused(connect):
     with pytest.raises(ValueError, match=r"addresses=\['a:1'\]: must be 3, one a shard"):
         connect(LAYOUT, lambda: ["a:1"]).pull()

@@ -179,6 +179,20 @@ def test_any_cut_is_refused_or_gives_what_was_acknowledged_before(written, strid
     assert written.version in found_versions
 
 
+@pytest.mark.parametrize("num_bytes", [1, 59, 60, 61, 3 << 20])
+def test_zeros_behind_the_last_record_are_a_record_that_was_never_written(tmp_path, num_bytes):
+    """Some file systems keep the length of a write whose bytes a power cut has lost."""
+    written = Written(SCRIPTS["without a checkpoint"], tmp_path / "shard")
+    last = max(path for path in written.files if Segment.parse(path.name))
+    content = last.read_bytes()
+    last.write_bytes(content + bytes(num_bytes))
+    assert written.read() == written.states[-1]
+
+    last.write_bytes(content + bytes(num_bytes) + b"\1" + bytes(60))
+    assert written.read() is None
+    assert f"{last.name}, offset {len(content)}: the checksum" in written.refusal
+
+
 def test_journal_with_records_left_out_or_changed_about_is_refused(tmp_path):
     """Each record is as it was written; of one left out at the end, a shard cannot know."""
     written = Written([BEGIN, INITIALIZE, (0, 1), (1, 1), (2, 1), (3, 1)], tmp_path / "shard")

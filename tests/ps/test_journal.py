@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.disks import FailingDisk, HastyDisk
+from support.disks import FailingDisk, HastyDisk, UnwrittenDisk
 from support.waiting import wait_until
 
 from ps import journal as journal_module
@@ -366,6 +366,22 @@ def test_nothing_acknowledged_is_lost_whichever_operation_fails(tmp_path, kind, 
         assert bits_of(recovered(script.folder)) == states[-1], disk.fired
     assert at == len(SCRIPT)
     assert n > 3, f"{n - 1} operations failed"
+
+
+def test_next_life_does_not_build_on_what_a_failed_sync_left_in_memory_alone(tmp_path):
+    disk = UnwrittenDisk()
+    with closing(Shard(PLAN, JOURNAL_ONLY, tmp_path, disk=disk)) as shard:
+        initialize(shard)
+        assert push(shard, 0, 1).version == 1
+        disk.is_failing = True
+        with pytest.raises(ShardUnavailable, match="injected"):
+            push(shard, 0, 2)
+    assert recovered(tmp_path).version == 2, "it can be read"
+
+    with closing(Shard(PLAN, JOURNAL_ONLY, tmp_path, disk=disk)) as shard:
+        again = push(shard, 0, 2)
+
+    assert (again.version, again.is_repeated) == (2, False)
 
 
 def test_checkpoint_that_cannot_be_written_by_itself_ends_the_shard(tmp_path):

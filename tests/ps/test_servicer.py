@@ -255,6 +255,21 @@ def stub(server):
         yield rpc.ParameterShardStub(channel)
 
 
+@pytest.mark.parametrize("method", ["Initialize", "PushPieces"])
+@pytest.mark.parametrize("timeout_s", [None, 4000])
+def test_call_that_would_hold_a_buffer_for_ever_is_refused(stub, method, timeout_s):
+    has_ended = threading.Event()
+    calls = {
+        "Initialize": stub.Initialize,
+        "PushPieces": lambda *a, **k: next(stub.PushPieces(*a, **k)),
+    }
+    with pytest.raises(grpc.RpcError, match="must have one, at most 3600 s away") as refusal:
+        calls[method](unfinished(has_ended), timeout=timeout_s)
+    has_ended.set()
+
+    assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def push_message(sequence=1, **fields):
     fields = {"gradient": gradient_of(0, sequence).tobytes()} | fields
     return messages.PushRequest(sequence=sequence, incarnation=1, **fields)

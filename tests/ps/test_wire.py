@@ -294,7 +294,7 @@ def test_pieces_are_assembled_to_the_last_bit_however_they_were_cut(data, cuts):
     pieces = [data[a:b] for a, b in itertools.pairwise([0, *cuts, len(data)])]
     vector = np.full(len(data) // 4, np.nan, np.float32)
 
-    wire.assemble(map(memoryview, pieces), vector)
+    wire.assemble(map(memoryview, pieces), vector, "gradient")
 
     assert vector.tobytes() == data
 
@@ -312,7 +312,7 @@ def test_pieces_are_assembled_to_the_last_bit_however_they_were_cut(data, cuts):
 )
 def test_pieces_that_do_not_make_the_vector_are_refused(lengths, complaint):
     with pytest.raises(InvalidRequest, match=complaint):
-        wire.assemble((memoryview(bytes(n)) for n in lengths), np.empty(5, np.float32))
+        wire.assemble((memoryview(bytes(n)) for n in lengths), np.empty(5, np.float32), "gradient")
 
 
 def test_pieces_beyond_the_vector_are_not_even_asked_for():
@@ -321,7 +321,7 @@ def test_pieces_beyond_the_vector_are_not_even_asked_for():
         raise AssertionError("another piece was asked for")
 
     with pytest.raises(InvalidRequest, match="pieces of 6 parameters so far"):
-        wire.assemble(endless(), np.empty(5, np.float32))
+        wire.assemble(endless(), np.empty(5, np.float32), "gradient")
 
 
 # Descriptions and the service

@@ -23,6 +23,35 @@ class HastyDisk(Disk):
     def sync_folder(self, folder: Path) -> None:
         pass
 
+    def settle(self, path: Path) -> None:
+        pass
+
+
+class UnwrittenDisk(HastyDisk):
+    """A disk whose next sync fails when a test says so: what was not synced then never reaches it.
+
+    It can be read all the same, and later syncs succeed, until the file is settled: so does Linux,
+    for as long as it keeps the file in memory.
+    """
+
+    def __init__(self) -> None:
+        self.is_failing = False
+        self._synced: dict[tuple[int, int], int] = {}  # bytes of each file on disk
+        self._unwritten: set[tuple[int, int]] = set()
+
+    def sync(self, file: int) -> None:
+        status = os.fstat(file)
+        if self.is_failing:
+            self.is_failing = False
+            self._unwritten.add(_inode(status))
+            raise OSError(errno.EIO, "injected")
+        if _inode(status) not in self._unwritten:
+            self._synced[_inode(status)] = status.st_size
+
+    def settle(self, path: Path) -> None:
+        if _inode(path.stat()) in self._unwritten:
+            os.truncate(path, self._synced[_inode(path.stat())])
+
 
 class PowerCut(BaseException):
     """The machine has stopped. No code may catch this and go on."""
@@ -129,6 +158,11 @@ class UnsyncedDisk(Disk):
         with self._running():
             # Whichever descriptor of a file is synced, all that was written to it is.
             stored = self._inodes[_inode(os.fstat(file))]
+            stored.num_synced = len(stored.content)
+
+    def settle(self, path: Path) -> None:
+        with self._running():
+            stored = self._inodes[_inode(path.stat())]
             stored.num_synced = len(stored.content)
 
     def close(self, file: int) -> None:
@@ -269,6 +303,9 @@ class FailingDisk(HastyDisk):
     def sync_folder(self, folder: Path) -> None:
         self._pass("sync_folder", folder)
         super().sync_folder(folder)
+
+    def settle(self, path: Path) -> None:
+        self._pass("sync", path)
 
     def open(self, path: Path) -> BinaryIO:
         self._pass("open", path)

@@ -50,9 +50,8 @@ def test_ledger_whose_process_dies_is_unavailable(actor):
 
 
 def test_ledger_that_does_not_answer_is_unavailable(actor, monkeypatch):
-    monkeypatch.setattr("workers.ledger.ANSWER_TIMEOUT_S", 1.0)
     ledger = RemoteLedger(actor)
-    ledger.progress()
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0)  # its process is up from here on
+    monkeypatch.setattr("workers.ledger.ANSWER_TIMEOUT_S", 1.0)
     with pytest.raises(LedgerUnavailable, match="did not answer within 1 s"):
         ledger.reserve(owner, 14)
