@@ -163,7 +163,9 @@ IMPOSSIBLE_PUSHES = [
     pytest.param(
         {"base_version": 3}, "base_version=3: must be between 0 and .*version, 2", id="future"
     ),
-    pytest.param({"incarnation": 0}, "incarnation=0: must be between 1 and", id="no incarnation"),
+    pytest.param(
+        {"incarnation": 0}, r"incarnation=0: must be between 1 and 2\*\*64 - 1", id="no incarnation"
+    ),
     pytest.param(
         {"gradient": with_value(2, -5e18)}, r"norm 5e\+18: must be at most 1e\+18", id="huge"
     ),

@@ -10,7 +10,6 @@ from random import Random
 
 import numpy as np
 import pytest
-import torch
 from support.disks import HastyDisk
 
 from ps.client import ClientSettings, ShardClient
@@ -37,15 +36,6 @@ PATIENT = ClientSettings(pull_timeout_s=0.5, backoff_s=0.01)  # the shard's addr
 def no_warnings(caplog):
     """Thousands of broken files are thousands of warnings."""
     caplog.set_level(logging.CRITICAL)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep torch from spreading three numbers over all processors, as a shard's process does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def push_of(replica, sequence, base_version=0, seed=0):

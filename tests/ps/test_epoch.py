@@ -6,12 +6,12 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
-import torch
-from support.disks import HastyDisk
+from support.disks import FailingDisk, HastyDisk
 
 from ps import points
 from ps.errors import DiskFailure, PastEpoch, ShardUnavailable, StateError, StateInUse
@@ -28,15 +28,6 @@ LAYOUT = Layout((("weight", (3,)),), num_shards=1)
 PLAN = ShardPlan(LAYOUT, 0, SgdSettings(name="sgd"))
 VALUES = np.array([1, -2, 3], np.float32)
 SHA256 = hashlib.sha256(VALUES.data).digest()
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep torch from spreading three numbers over all processors, as a shard's process does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Life:
@@ -610,3 +601,14 @@ def test_life_that_cannot_begin_leaves_the_folder_to_the_next(tmp_path):
 
     with closing(Life(tmp_path, is_taking_over=False)) as life:
         assert life.push(0, 2).version == 2
+
+
+def test_life_that_cannot_begin_leaves_no_file_open(tmp_path):
+    before = len([*Path("/proc/self/fd").iterdir()])
+    disk = FailingDisk(1, "rename")
+
+    with pytest.raises(DiskFailure, match="the shard cannot begin"):
+        Life(tmp_path, is_taking_over=False, disk=disk)
+
+    assert disk.fired
+    assert len([*Path("/proc/self/fd").iterdir()]) == before

@@ -10,7 +10,6 @@ from contextlib import closing
 import grpc
 import numpy as np
 import pytest
-import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.disks import FailingDisk, HastyDisk, UnwrittenDisk
 from support.waiting import wait_until
@@ -60,15 +59,6 @@ def bits_of(store):
 def recovered(folder):
     identity = PLAN.identity | {"durability": "journal"}
     return recover(HastyDisk(), folder, 10**6, PLAN, identity).store
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep torch from spreading five numbers over all processors, as a shard's process does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

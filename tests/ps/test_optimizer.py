@@ -51,15 +51,6 @@ RMSPROP = [
 ALL = [*ADAM, *SGD, *ADAGRAD, *RMSPROP]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Fused steps start all of torch's threads, be the slice as small as here."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def name_of(settings):
     """The settings that are not the default, for the name of a test."""
     changed = settings.model_dump(exclude_defaults=True, exclude={"name", "learning_rate"})

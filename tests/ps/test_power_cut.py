@@ -11,7 +11,6 @@ from typing import get_args
 
 import numpy as np
 import pytest
-import torch
 from support.disks import HastyDisk, PowerCut, UnsyncedDisk
 
 from ps import points
@@ -193,15 +192,6 @@ class Run:
         if self._shard is not None:
             self._shard.close()
             self._shard = None
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep torch from spreading 38 numbers over all processors, as a shard's process does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

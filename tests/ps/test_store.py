@@ -70,7 +70,7 @@ class TestShardInMemory(OneLifeLaws):
             ({"gradient": INITIAL[:0]}, r"shape \(0,\)"),
             ({"gradient": INITIAL.reshape(17, 1)}, r"shape \(17, 1\)"),
             ({"base_version": -1}, "base_version=-1: must be between 0"),
-            ({"incarnation": -1}, "incarnation=-1: must be between 1 and"),
+            ({"incarnation": -1}, r"incarnation=-1: must be between 1 and 2\*\*64 - 1"),
             ({"incarnation": 2**64}, f"incarnation={2**64}: must be"),
             ({"replica": -1, "gradient": INITIAL}, "replica=-1: must be"),
         ],
