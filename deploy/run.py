@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sql
+import yaml
 
 from controller.errors import LedgerError
 from controller.ledger_reader import LedgerReader
@@ -119,16 +120,20 @@ class Run:
         return ledger
 
     def discard_if_empty(self) -> bool:
-        """Remove the directory if its search has not begun a ledger; tell whether it was."""
+        """Remove the directory if nothing has begun in it; tell whether it was.
+
+        A ledger is the search's beginning, and a shard that was started by hand holds its folder.
+        """
         try:
             ledger = self._begun_ledger()
         except RunError:
             return False  # what cannot be read may hold something
-        if ledger is None:
-            shutil.rmtree(self.path)
-            return True
-        ledger.close()
-        return False
+        if ledger is not None:
+            ledger.close()
+        if ledger is not None or (self.path / "shards").exists():
+            return False
+        shutil.rmtree(self.path)
+        return True
 
     @contextmanager
     def endpoints_of(self, addresses: Sequence[str]) -> Iterator[None]:
@@ -145,16 +150,29 @@ class Run:
     def endpoints(self) -> tuple[str, ...]:
         """Give the addresses of the shards, in their order.
 
+        Where the settings name shards that somebody else starts, they may be there at any time.
+
         Raises:
-            RunError: the search is over, or has not started its shards yet.
+            RunError: the search is over, or has not started its shards yet, or the settings cannot
+                be read any more.
         """
         try:
             return tuple(json.loads(self._endpoints_path.read_text(encoding="utf-8"))["shards"])
         except FileNotFoundError as error:
+            if addresses := self._given_addresses():
+                return addresses
             raise RunError(
                 f"{self.path} has no endpoints.json: its shards are not up yet, or the search has "
                 "ended and stopped them"
             ) from error
+
+    def _given_addresses(self) -> tuple[str, ...]:
+        """Give shards.addresses of the settings, without waiting for what checks them (torch)."""
+        try:
+            settings = yaml.safe_load(self._settings_path.read_text(encoding="utf-8"))
+            return tuple(map(str, settings.get("shards", {}).get("addresses", ())))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+            raise RunError(f"{self._settings_path} cannot be read: {error}") from error
 
     def _begun_ledger(self) -> LedgerReader | None:
         if not self._ledger_path.is_file():
@@ -166,7 +184,7 @@ class Run:
         except LedgerError as error:
             ledger.close()
             hint = (
-                ""
+                "; if it is damaged, restore it from a copy"
                 if os.access(self.path, os.W_OK)
                 else "; SQLite needs to write beside it: copy the run directory to where you may"
             )

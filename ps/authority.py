@@ -26,8 +26,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ps.credentials import CredentialsError, Identity, role_of
 
-# A certificate is renewed when a search starts or resumes and less than half of its lifetime is
-# left: so half a lifetime is how long a search may run without a pause. The paper's longest took
+# A certificate is renewed when a search starts and less than half of its lifetime is left: so half
+# a lifetime is how long a search may run without a pause. The paper's longest took
 # four weeks; this allows six months. What the authority has left then, two years, outlives all
 # that it issues in that time.
 CERTIFICATE_LIFETIME = timedelta(days=366)
@@ -84,8 +84,8 @@ class CertificateAuthority:
                 raise CredentialsError(f"{folder / 'authority.key'}: not the key of authority.pem")
         except CredentialsError as error:
             raise CredentialsError(
-                f"{error}; put it back, or move {folder} away and start or resume the search: it "
-                "makes a new authority, and every process gets a certificate of that"
+                f"{error}; put it back from a copy, or start a new search, which makes an "
+                "authority of its own"
             ) from error
         (common_name,) = self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         self.run = str(common_name.value)

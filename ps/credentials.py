@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -96,6 +97,26 @@ class Identity:
         """Give the name in a shard's certificate, for `grpc.ssl_target_name_override`."""
         return f"shard-{shard}.{self.run}"
 
+    def name_at(self, address: str, timeout_s: float) -> str:
+        """Give the name in the certificate of whoever of this run listens at host:port.
+
+        Raises:
+            OSError: nobody listens there, or nobody with a certificate of this run.
+            CredentialsError: as `server_credentials`.
+        """
+        self._read()
+        context = self._context()
+        context.check_hostname = False  # the name is what is asked for
+        host, _, port = address.rpartition(":")
+        where = (host.removeprefix("[").removesuffix("]"), int(port))
+        with (
+            socket.create_connection(where, timeout_s) as connection,
+            context.wrap_socket(connection) as secure,
+        ):
+            certificate = secure.getpeercert() or {}
+        names = cast("Sequence[tuple[str, str]]", certificate.get("subjectAltName", ()))
+        return " ".join(name for _, name in names)
+
     def _read(self) -> tuple[bytes, bytes, bytes]:
         contents = []
         for path in (self.authority, self.certificate, self.key):
@@ -104,7 +125,12 @@ class Identity:
             except OSError as error:
                 raise _broken(path, error.strerror) from error
         # gRPC takes any bytes; with a pair that does not fit every call would be UNAVAILABLE.
+        self._context()
+        return contents[0], contents[1], contents[2]
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_alpn_protocols(["h2"])  # gRPC ends a connection that does not speak it
         try:
             context.load_verify_locations(self.authority)
         except ssl.SSLError as error:
@@ -114,7 +140,7 @@ class Identity:
             context.load_cert_chain(self.certificate, self.key, password="")
         except ssl.SSLError as error:
             raise _broken(f"{self.certificate} with {self.key.name}", error) from error
-        return contents[0], contents[1], contents[2]
+        return context
 
 
 def role_of(name: str) -> tuple[str, int | None]:
@@ -219,6 +245,6 @@ def is_loopback(address: str) -> bool:
 
 def _broken(path: Path | str, reason: object) -> CredentialsError:
     return CredentialsError(
-        f"{path}: cannot be used ({reason}); start or resume the search, which issues it; on "
-        "another machine copy it from there"
+        f"{path}: cannot be used ({reason}); copy it from the certificates in the search's run "
+        "directory, or start a new search, which issues its own"
     )

@@ -173,8 +173,8 @@ def _lock(folder: Path) -> int | None:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
         raise StateInUse(
-            f"{folder} is held by process {holder} of this host: must be free; if that process is "
-            "frozen, end it, or take the folder over"
+            f"{folder} is held by process {holder} of this host: must be free; end that process "
+            "first, with kill -9 if it is frozen"
         ) from error
     except OSError as error:
         os.close(lock)

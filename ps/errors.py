@@ -106,9 +106,10 @@ class CorruptState(StateError):
 
     def __init__(self, path: Path, offset: int, what: str) -> None:
         """Name the file, the offset in bytes at which it is wrong, and what is wrong there."""
+        self.what = f"{path}, offset {offset}: {what}"
         super().__init__(
-            f"{path}, offset {offset}: {what}; the shard does not start on it, since acknowledged "
-            "pushes would be lost in silence: restore the folder from a copy, or end this search"
+            f"{self.what}; the shard does not start on it, since acknowledged pushes would be lost "
+            "in silence: restore the folder from a copy, or end this search"
         )
         self._arguments = (path, offset, what)
 

@@ -120,8 +120,8 @@ def _follow(
             try:
                 identity, state = read_checkpoint(disk, folder, name)
             except CorruptState as error:
-                logger.warning("going on without a checkpoint: %s", error)
-                unreadable = f"; {error}"
+                logger.warning("%s; going on from what came before it", error.what)
+                unreadable = f"; {error.what}"
                 continue
             check_identity(identity, expected, folder / name.file_name)
             return line[::-1], name, state

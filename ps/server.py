@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import re
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import grpc
 from pydantic import Field, field_validator, model_validator
 
 from ps import wire
+from ps.address import port_of
 from ps.credentials import Identity, Permissions, is_loopback
 from ps.description import ShardDescription
 from ps.disk import Disk
@@ -56,10 +58,11 @@ class ServerSettings(StorageSettings):
 
     @field_validator("addresses")
     @classmethod
-    def _each_has_a_port(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            if not re.fullmatch(r"\S+:\d+", address):
-                raise ValueError(f"{address!r} must be host:port")
+    def _each_is_of_one_shard(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for index, address in enumerate(addresses):
+            port_of(address)
+            if address in addresses[:index]:
+                raise ValueError(f"{address!r} stands there twice; each shard has its own")
         return addresses
 
     @model_validator(mode="after")
@@ -145,6 +148,7 @@ class ShardServer:
                 plan.who,
                 address,
             )
+        self._who = plan.who
         self._settings = settings
         self._failure: StateError | None = None
         self._has_ended = threading.Event()
@@ -213,6 +217,8 @@ class ShardServer:
         self._stop(self._settings.drain_timeout_s)
         self._shard.close()
         self._has_ended.set()
+        if self._failure is None:
+            logger.info("%s: drained, version %d", self._who, self._shard.version)
 
     def __enter__(self) -> ShardServer:
         return self
@@ -221,18 +227,25 @@ class ShardServer:
         self.close()
 
     def _bind(self, plan: ShardPlan, address: str, identity: Identity | None) -> str:
-        host = address.rpartition(":")[0]
+        host, _, wanted = address.rpartition(":")
+        bare_host = host.removeprefix("[").removesuffix("]")
+        if wanted.isdigit():
+            _check_bindable(address, bare_host, int(wanted))
         try:
             if identity is None:
                 port = self._server.add_insecure_port(address)
             else:
                 port = self._server.add_secure_port(address, identity.server_credentials())
         except RuntimeError as error:
-            raise OSError(f"{plan.who}: cannot listen on {address}: {error}") from error
+            raise OSError(f"address {address}: cannot be listened on: {error}") from error
         if self._settings.metrics_port is not None:
-            metrics_port, self._stop_metrics = self.metrics.serve(
-                host, self._settings.metrics_port, identity
-            )
+            wanted_port = self._settings.metrics_port
+            try:
+                metrics_port, self._stop_metrics = self.metrics.serve(
+                    bare_host, wanted_port, identity
+                )
+            except OSError as error:
+                raise _unbindable(f"metrics_port={wanted_port} at {host}", error) from error
             logger.info("%s: metrics at %s:%d/metrics", plan.who, host, metrics_port)
         return f"{host}:{port}"
 
@@ -247,3 +260,31 @@ class ShardServer:
         self._threads.shutdown()
         self._health.close()
         self._stop_metrics()
+
+
+def _check_bindable(address: str, host: str, port: int) -> None:
+    """Return if a server can listen there. gRPC itself does not tell why it cannot."""
+    failure: OSError | None = None
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise _unbindable(f"address {address}", error) from error
+    for family, _, _, _, where in found:  # a name may have several; one is enough for gRPC
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+        except OSError as error:
+            failure = error
+        else:
+            return
+    if failure is not None:
+        raise _unbindable(f"address {address}", failure) from failure
+
+
+def _unbindable(what: str, error: OSError) -> OSError:
+    if error.errno == errno.EADDRINUSE:
+        why = "must be free; another process listens there; end it or give another"
+    else:
+        why = f"must be one that a server can listen on: {error.strerror or error}"
+    return OSError(error.errno, f"{what}: {why}")

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# How often a life looks whether it is still the newest, however idle it is.
+EPOCH_CHECK_S = 1.0
+
 
 class StorageSettings(BaseModel):
     """What an acknowledged push survives, and how much a shard reads when it begins again."""
@@ -58,8 +61,8 @@ class Shard:
         What a call has answered survives a crash at any instant (with a journal), and what it has
         shown does, too: no version is seen before it is durable.
         Once the state cannot be written, nothing is answered any more, and `on_end` is told why,
-        once. So it is when a newer life has taken over, which this one sees when it next writes;
-        until then it pulls what was true, and its epoch says so.
+        once. So it is when a newer life has taken over, which this one sees when it next writes,
+        or a second later; until then it pulls what was true, and its epoch says so.
 
     Threads: every method may be called from many. One lock guards the store and the order of the
     journal; it is not held while anything is written.
@@ -109,14 +112,19 @@ class Shard:
         self._is_due = threading.Event()
         self._begin(is_taking_over)
         self._watch()
-        self._checkpointer = threading.Thread(
-            target=self._keep_checkpoints, name=f"shard-{plan.shard}-checkpoint", daemon=True
+        self._keeper = threading.Thread(
+            target=self._keep, name=f"shard-{plan.shard}-keeper", daemon=True
         )
-        self._checkpointer.start()
+        self._keeper.start()
 
     @property
     def is_initialized(self) -> bool:
         return self._store.is_initialized
+
+    @property
+    def version(self) -> int:
+        """How many pushes are accepted; those still in flight may not be durable."""
+        return self._store.version
 
     @property
     def epoch(self) -> int:
@@ -251,7 +259,7 @@ class Shard:
                 return
             self._is_closed = True
         self._is_due.set()
-        self._checkpointer.join()
+        self._keeper.join()
         try:
             if not self._is_recording and self._failure is None and self._num_since_checkpoint:
                 self._checkpoint()
@@ -379,14 +387,18 @@ class Shard:
         logger.error("%s ends: %s", self._plan.who, first)
         self._on_end(first)
 
-    def _keep_checkpoints(self) -> None:
+    def _keep(self) -> None:
+        """Write checkpoints when they are due, and otherwise look whether this life is over."""
         while True:
-            self._is_due.wait()
-            self._is_due.clear()
+            is_due = self._is_due.wait(EPOCH_CHECK_S)
             if self._is_closed or self._failure is not None:
                 return
             try:
-                self._checkpoint()
+                if is_due:
+                    self._is_due.clear()
+                    self._checkpoint()
+                else:
+                    self._epoch.check()
             except StateError as error:
                 self._fail(error)
             except Exception as error:

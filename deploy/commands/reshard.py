@@ -61,8 +61,8 @@ def reshard(run: Path, num_shards: int, addresses: tuple[str, ...]) -> None:
     except OSError as error:
         raise click.ClickException(f"{run}: {error}; repeat the command to finish it") from error
     click.echo(
-        f"{run} has {num_shards} shards from now on: resume the search. What the old ones held is "
-        f"kept in {kept}, and can be removed."
+        f"{run} has {num_shards} shards from now on; `nasrl shard {run} --index I` serves one of "
+        f"them. What the old ones held is kept in {kept}, and can be removed."
     )
 
 
@@ -108,7 +108,10 @@ def change_num_shards(run: Run, num_shards: int, addresses: Sequence[str], disk:
         exchange = None
     if exchange is None:
         if old.num_shards == num_shards:
-            raise UserMistake(f"--num-shards {num_shards}: {run.path} has so many shards already")
+            raise UserMistake(
+                f"--num-shards {num_shards}: {run.path} has {num_shards} "
+                f"shard{'s' * (num_shards > 1)} already"
+            )
         kept = _exchange(run, old, num_shards, disk, staged)
     else:
         if staged.is_dir():
@@ -169,8 +172,8 @@ def _check_pushes(run: Run) -> None:
     if pushes:
         names = ", ".join(f"r{push.replica}#{push.sequence}" for push in pushes)
         raise UserMistake(
-            f"{run.path} has open pushes ({names}): must have none; resume the search so that it "
-            "finishes them, then stop it"
+            f"{run.path} has open pushes ({names}): must have none; one Ctrl-C ends a search with "
+            "all its pushes finished, and those of an ended one cannot be finished yet"
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from deploy.settings import SearchSettings
     from ps.credentials import Identity
     from ps.server import ShardServer
+
+# What the system says of a folder that cannot be the shard's, rather than of a disk that fails.
+_WRONG_FOLDER = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 # How often the process looks whether it was told to stop.
 _POLL_S = 0.2
@@ -63,10 +73,16 @@ def shard(
 
     One line says when and where it serves. SIGTERM or Ctrl-C drains it: it takes nothing new,
     answers what it has begun, and ends with exit code 0. The code is 1 if its state fails it, such
-    as a full disk, or another process that has taken the folder over; 2 if it was not started.
+    as a full disk, or another process that has taken the folder over; 2 if it was not started
+    because of a mistake in what was given.
     """
-    if address is not None and not re.fullmatch(r"\S+:\d{1,5}", address):
-        raise click.UsageError(f"--address {address}: must be HOST:PORT, such as 127.0.0.1:7070")
+    from ps.address import port_of
+
+    if address is not None:
+        try:
+            port_of(address, lowest=0)
+        except ValueError as error:
+            raise click.UsageError(f"--address: {error}, such as 127.0.0.1:7070") from error
     if insecure and certificates is not None:
         raise click.UsageError("--insecure, --certificates: must be one of them; TLS is on or off")
     from deploy.run import Run, RunError
@@ -78,6 +94,10 @@ def shard(
         run = Run(target) if target.is_dir() else None
         settings = load_settings(target) if run is None else run.settings
     except (RunError, SettingsError) as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UserMistake(
+                f"{target} does not exist: must be the search's settings file, or its run directory"
+            ) from error
         raise UserMistake(str(error)) from error
     if index >= settings.num_shards:
         raise UserMistake(
@@ -153,15 +173,15 @@ def _started(
             is_taking_over=is_taking_over,
         )
     except StateInUse as error:
-        raise UserMistake(f"{error} with --take-over") from error
+        raise UserMistake(f"{error}, or take the folder over with --take-over") from error
     except (StateMismatch, CredentialsError) as error:
         raise UserMistake(str(error)) from error
     except OSError as error:
-        raise UserMistake(
-            f"shard {index} cannot listen (address {address}, metrics_port "
-            f"{settings.shards.metrics_port}): {error}"
-        ) from error
+        raise UserMistake(f"shard {index}: {error.strerror or error}") from error
     except StateError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _WRONG_FOLDER:
+            raise UserMistake(f"{error}; give one that can be written, by --folder") from error
         raise click.ClickException(str(error)) from error
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,40 +16,61 @@ from deploy.table import print_table
 if TYPE_CHECKING:
     from ps.status import ShardStatus
 
+_MAX_THREADS = 64
+
 
 @click.command()
 @click.argument("targets", metavar="RUN|ADDRESS...", nargs=-1, required=True)
-def shards(targets: tuple[str, ...]) -> int:
+@click.option(
+    "--certificates",
+    type=click.Path(path_type=Path),
+    help="To ask an ADDRESS with: those of its search, or the observer's part of them.",
+)
+def shards(targets: tuple[str, ...], certificates: Path | None) -> int:
     """Show how the parameter-server shards are doing.
 
     Asks each for its health, and for what it has applied. RUN is the run directory of a search
-    that runs now; ADDRESS is host:port of one shard. Staleness is the number of pushes that a shard
-    applied between a replica's pull and its push. The exit code is 1 if a shard is not SERVING.
+    that runs now, or whose shards.addresses are served now; ADDRESS is host:port of one shard.
+    Staleness is the number of pushes that a shard applied between a replica's pull and its push.
+    The exit code is 1 if a shard is not SERVING.
     """
-    from deploy.run import Run, RunError
+    from deploy.run import RunError
     from ps.credentials import CredentialsError
+
+    try:
+        asks = [ask for target in targets for ask in _asks(target, certificates)]
+        with ThreadPoolExecutor(min(len(asks), _MAX_THREADS)) as threads:
+            statuses = list(threads.map(lambda ask: ask(), asks))
+    except (RunError, CredentialsError) as error:
+        raise UserMistake(str(error)) from error
+    _print(statuses)
+    if certificates is None and any("if it has TLS" in status.reason for status in statuses):
+        hint = "A shard that has TLS is asked by its run directory, or with --certificates."
+        click.echo(hint, err=True)
+    return 0 if all(status.health == "SERVING" for status in statuses) else 1
+
+
+def _asks(target: str, certificates: Path | None) -> Iterator[Callable[[], ShardStatus]]:
+    """Give what asks each shard of a target."""
+    from deploy.run import Run
+    from ps.address import port_of
+    from ps.credentials import Identity
     from ps.status import read_status
 
-    asks: list[Callable[[], ShardStatus]] = []
-    for target in targets:
-        if Path(target).is_dir():
-            try:
-                run = Run(Path(target))
-                identity = run.identity("observer")
-                for shard, address in enumerate(run.endpoints()):
-                    asks.append(partial(read_status, address, identity=identity, shard=shard))
-            except (RunError, CredentialsError) as error:
-                raise UserMistake(str(error)) from error
-        elif re.fullmatch(r"\S+:\d+", target):
-            asks.append(partial(read_status, target))
-        else:
-            raise click.UsageError(
-                f"{target}: must be a run directory, or the host:port of a shard"
-            )
-    with ThreadPoolExecutor(len(asks)) as threads:
-        statuses = list(threads.map(lambda ask: ask(), asks))
-    _print(statuses)
-    return 0 if all(status.health == "SERVING" for status in statuses) else 1
+    if Path(target).is_dir():
+        run = Run(Path(target))
+        identity = run.identity("observer")
+        for shard, address in enumerate(run.endpoints()):
+            yield partial(read_status, address, identity=identity, shard=shard)
+        return
+    try:
+        port_of(target)
+    except ValueError as error:
+        raise click.UsageError(
+            f"{target}: must be a run directory, or the address of a shard: {error}"
+        ) from error
+    identity = None if certificates is None else Identity.load(certificates, "observer")
+    yield partial(read_status, target, identity=identity)
 
 
 def _print(statuses: list[ShardStatus]) -> None:

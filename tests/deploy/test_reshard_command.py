@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 import shutil
 import stat
 from contextlib import suppress
@@ -96,7 +97,9 @@ def test_run_has_the_new_number_of_shards_and_all_that_the_old_ones_held(run, ca
     assert run.settings == settings.model_copy(update={"num_shards": 3})
     assert before[0] == 3
     assert state_of(run) == before
-    assert capsys.readouterr().out.startswith(f"{run.path} has 3 shards from now on")
+    assert capsys.readouterr().out.startswith(
+        f"{run.path} has 3 shards from now on; `nasrl shard {run.path} --index I` serves one of "
+    )
     live(run, 4)
     assert state_of(run)[0] == 4
 
@@ -173,7 +176,7 @@ def refused(run, capsys, *arguments):
 
 def test_same_number_is_refused(run, capsys):
     said = refused(run, capsys, "--num-shards", "1")
-    assert f"--num-shards 1: {run.path} has so many shards already" in said
+    assert f"--num-shards 1: {run.path} has 1 shard already" in said
 
 
 def test_more_shards_than_parameters_are_refused(tmp_path, capsys):
@@ -230,7 +233,8 @@ def test_running_search_is_refused(run, capsys):
     said = refused(run, capsys, "--num-shards", "2")
     running.close()
     assert f"the search of {run.path} must be stopped first" in said
-    assert "is held by process" in said
+    assert re.search(r"is held by process \d+ .*: must be free; end that process first, ", said)
+    assert "take" not in said, "there is no such option"
 
 
 def test_seed_that_is_not_the_search_s_is_refused(run, capsys):
@@ -252,7 +256,7 @@ def test_push_that_has_reached_some_shards_is_refused(tmp_path, capsys):
 
     assert main(["reshard", str(run.path), "--num-shards", "3"]) == 2
 
-    assert "resume the search so that it finishes its pushes" in capsys.readouterr().err
+    assert "those of an ended one cannot be finished yet" in capsys.readouterr().err
     assert run.settings == settings
 
 

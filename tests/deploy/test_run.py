@@ -58,7 +58,9 @@ def test_ledger_that_has_begun_is_read(run):
 
 def test_ledger_that_cannot_be_read_is_said_to_be_so_and_stays(run):
     (run.path / "ledger.sqlite").write_bytes(b"x" * 64)
-    with pytest.raises(RunError, match=r"cannot be read: .*ledger\.sqlite: file is not a database"):
+    with pytest.raises(
+        RunError, match=r"cannot be read: .*ledger\.sqlite: file is not a database.*from a copy"
+    ):
         run.ledger()
     assert not run.discard_if_empty()
     assert run.path.exists()
@@ -71,6 +73,12 @@ def test_run_is_discarded_only_before_its_ledger_begins(run):
     assert not other.path.exists()
     assert not run.discard_if_empty()
     assert run.path.exists()
+
+
+def test_run_in_which_a_shard_was_started_by_hand_is_not_discarded(run):
+    (run.path / "shards" / "shard-0").mkdir(parents=True)
+    assert not run.discard_if_empty()
+    assert (run.path / "shards" / "shard-0").exists()
 
 
 def test_endpoints_are_known_inside_the_block_alone(run):

@@ -21,6 +21,12 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _late_looks_at_epoch(monkeypatch):
+    # A life that looks by itself whether it is over would do so at any moment of a test.
+    monkeypatch.setattr("ps.shard.EPOCH_CHECK_S", 3600.0)
+
+
 @pytest.fixture
 def serve():
     """Give a function that starts all shards of a layout, or those whose numbers are named.

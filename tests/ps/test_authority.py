@@ -459,7 +459,7 @@ def test_broken_authority_is_named_and_left_alone(
 
     with pytest.raises(
         CredentialsError,
-        match=f"{folder}/authority.{complaint}.*put it back, or move {folder} away ",
+        match=f"{folder}/authority.{complaint}.*put it back from a copy, or start a new search",
     ):
         CertificateAuthority.open_or_create(folder, "figure-7", clock)
 

@@ -20,6 +20,7 @@ from ps.line import read_segment
 from ps.optimizer import SgdSettings
 from ps.plan import ShardPlan
 from ps.push import Push
+from ps.record import HEADER_BYTES
 from ps.recovery import recover
 from ps.server import ServerSettings, ShardServer
 from ps.shard import Shard, StorageSettings
@@ -151,6 +152,43 @@ def test_checkpoint_with_a_wrong_byte_is_not_missed_where_there_is_one_before_it
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         assert written.read() == written.states[-1]
         path.write_bytes(content)
+
+
+def flip_last_byte(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_checkpoints_that_are_all_wrong_are_named_and_what_follows_is_said_once(tmp_path, caplog):
+    written = Written(SCRIPTS["with two checkpoints"], tmp_path / "shard")
+    checkpoints = [path for path in written.files if path.name.startswith("checkpoint")]
+    for path in checkpoints:
+        flip_last_byte(path)
+
+    with caplog.at_level(logging.WARNING):
+        assert written.read() is None
+
+    wrong = "offset 0: the checksum of the checkpoint is not the one in its name"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}, {wrong}; going on from what came before it" for path in checkpoints[::-1]
+    ]
+    assert f"{checkpoints[0]}, {wrong}" in written.refusal
+    assert written.refusal.count("the shard does not start on it") == 1
+
+
+def test_record_that_is_cut_short_is_passed_over_with_a_warning(tmp_path, caplog):
+    written = Written(SCRIPTS["without a checkpoint"], tmp_path / "shard")
+    newest = max(path for path in written.files if path.name.startswith("journal"))
+    content = newest.read_bytes()
+    newest.write_bytes(content[:-5])
+
+    with caplog.at_level(logging.WARNING):
+        assert written.read() == written.states[-2]
+
+    offset = len(content) - HEADER_BYTES - push_of(0, 3).gradient.nbytes
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{newest}: 1 record cut short at offset {offset}, passed over (it was never acknowledged)"
+    ]
 
 
 @strides

@@ -347,7 +347,9 @@ def test_identity_of_no_known_name_is_refused(folder, name):
 def test_folder_that_tells_no_run_is_named(folder, damage, reason):
     damage(folder / "run")
 
-    with pytest.raises(CredentialsError, match=f"{folder}/run: cannot be used .*{reason}.*resume"):
+    with pytest.raises(
+        CredentialsError, match=f"{folder}/run: cannot be used .*{reason}.*copy it from"
+    ):
         Identity.load(folder, "replica-7")
 
 
@@ -363,7 +365,7 @@ def test_file_that_cannot_be_used_is_named(shard, side, file, damage):
     damage(path)
 
     with pytest.raises(
-        CredentialsError, match=f"{path.name}( with .*)?: cannot be used .*start or"
+        CredentialsError, match=f"{path.name}( with .*)?: cannot be used .*copy it from"
     ):
         getattr(shard, side)()
 

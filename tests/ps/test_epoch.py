@@ -12,6 +12,7 @@ from random import Random
 import numpy as np
 import pytest
 from support.disks import FailingDisk, HastyDisk
+from support.waiting import wait_until
 
 from ps import points
 from ps.errors import DiskFailure, PastEpoch, ShardUnavailable, StateError, StateInUse
@@ -33,11 +34,11 @@ SHA256 = hashlib.sha256(VALUES.data).digest()
 class Life:
     """One life of a shard, and how it ended."""
 
-    def __init__(self, folder, *, is_taking_over=True, disk=None):
+    def __init__(self, folder, *, is_taking_over=True, disk=None, **settings):
         self.ends = []
         self.shard = Shard(
             PLAN,
-            StorageSettings(),
+            StorageSettings(**settings),
             folder,
             on_end=self.ends.append,
             is_taking_over=is_taking_over,
@@ -57,6 +58,17 @@ class Life:
 
     def close(self):
         self.shard.close()
+
+
+class LookedAtDisk(HastyDisk):
+    """Counts how often EPOCH was read."""
+
+    def __init__(self):
+        self.num_looks = 0
+
+    def read_short(self, path):
+        self.num_looks += 1
+        return super().read_short(path)
 
 
 def push_of(replica, sequence):
@@ -211,6 +223,24 @@ def test_old_life_answers_nothing_once_a_new_one_has_taken_over(tmp_path):
         assert new.push(0, 2).version == 2
         assert new.ends == []
     assert found(tmp_path) == state_after((0, 1), (0, 2))
+
+
+@pytest.mark.parametrize("durability", ["journal", "checkpoint"])
+def test_life_that_nobody_pushes_to_sees_by_itself_that_it_is_over(
+    tmp_path, monkeypatch, durability
+):
+    monkeypatch.setattr("ps.shard.EPOCH_CHECK_S", 0.01)
+    disk = LookedAtDisk()
+    with closing(Life(tmp_path, durability=durability, disk=disk)) as old:
+        num_looks = disk.num_looks
+        wait_until(lambda: disk.num_looks > num_looks + 2, "it looks now and then")
+        assert old.ends == []
+        with closing(Life(tmp_path, durability=durability)) as new:
+            wait_until(lambda: old.ends, "the old life ends")
+            assert [type(end) for end in old.ends] == [PastEpoch]
+            assert new.ends == []
+            with pytest.raises(ShardUnavailable, match="another has taken over"):
+                old.shard.describe()
 
 
 @pytest.mark.parametrize("is_ready", [False, True], ids=["meanwhile", "when the new one is ready"])

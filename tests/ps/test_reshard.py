@@ -323,7 +323,7 @@ NOT_AT_REST = [
     (
         has_an_open_push,
         r"shard 1 of 2 has version 1 instead of 2; updates 1 instead of 2; push r0#1 of "
-        r"incarnation 1 instead of push r0#2 .* resume the search so that it finishes",
+        r"incarnation 1 instead of push r0#2 .* those of an ended one cannot be finished yet",
     ),
     (has_two_open_pushes, "has no push r0 instead of push r0#1 .*; push r7#1 .*instead of no push"),
     (knows_a_newer_incarnation, "r0#1 of incarnation 2 instead of push r0#1 of incarnation 1"),

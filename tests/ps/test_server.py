@@ -83,11 +83,19 @@ def test_server_listens_on_the_address_that_it_names(serve, connect):
 def test_second_server_on_the_same_port_is_refused(serve, connect):
     (server,) = serve(LAYOUT)
 
-    with pytest.raises(OSError, match=f"shard 0 of 1: cannot listen on {server.address}: "):
+    with pytest.raises(OSError, match=f"address {server.address}: must be free; another process"):
         serve(LAYOUT, address=server.address)
 
     connect(LAYOUT, [server]).initialize(VALUES)
     assert server.describe().is_initialized
+
+
+def test_second_metrics_page_on_the_same_port_is_refused(serve):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        complaint = f"metrics_port={port} at 127.0.0.1: must be free; another process"
+        with pytest.raises(OSError, match=complaint):
+            serve(LAYOUT, metrics_port=port)
 
 
 def test_port_is_free_again_when_its_server_is_closed(serve):
@@ -240,6 +248,19 @@ def test_drain_finishes_what_runs_takes_nothing_new_and_says_so(serve, connect, 
 
     assert push.result(timeout=5)[0].version == 1
     end.result(timeout=5)
+
+
+def test_drain_is_logged_once_with_the_version_at_its_end(serve, connect, caplog):
+    (server,) = serve(LAYOUT)
+    client = connect(LAYOUT, [server])
+    client.initialize(VALUES)
+    client.push(0, 1, 1, [0], VALUES)
+    with caplog.at_level("INFO", "ps.server"):
+        server.close()
+        server.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "shard 0 of 1: drained, version 1"
+    ]
 
 
 def test_drain_ends_calls_that_outlast_its_timeout(serve, connect, threads):

@@ -1,5 +1,8 @@
 """What a person who looks at an address is told."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -88,11 +91,34 @@ def test_status_of_a_shard_with_tls_is_told_to_its_run_alone(serve, tmp_path):
     assert read_status(server.address, identity=observer, shard=0) == ShardStatus(
         server.address, "NOT_SERVING", server.describe()
     )
-    for status in (
-        read_status(server.address),
-        read_status(server.address, identity=observer, shard=1),
+    other = CertificateAuthority.open_or_create(tmp_path / "other", "run").issue("observer")
+    for status, reason in (
+        (read_status(server.address), "if it has TLS, it must be asked with certificates"),
+        (read_status(server.address, identity=observer, shard=1), "the certificate of another sha"),
+        (read_status(server.address, identity=other), "the certificate of another search"),
     ):
         assert (status.health, status.description) == ("UNREACHABLE", None)
+        assert reason in status.reason
+
+
+def test_status_of_whichever_shard_listens_is_told_to_its_run(serve, tmp_path, refusing_address):
+    authority = CertificateAuthority.open_or_create(tmp_path / "tls", "run")
+    layout = Layout((("weight", (4,)),), num_shards=2)
+    (plain,) = serve(layout, shards=[0])
+    (server,) = serve(layout, shards=[1], authority=authority)
+    observer = authority.issue("observer")
+
+    assert read_status(server.address, identity=observer).description == server.describe()
+
+    other = CertificateAuthority.open_or_create(tmp_path / "other", "run").issue("observer")
+    for address, identity, reason in (
+        (refusing_address, observer, "nothing listens there"),
+        (plain.address, observer, "it listens without TLS"),
+        (server.address, other, "it shows the certificate of another search"),
+    ):
+        status = read_status(address, identity=identity)
+        assert (status.health, status.description) == ("UNREACHABLE", None)
+        assert reason in status.reason
 
 
 def test_status_tells_which_life_of_a_shard_answers_and_what_it_keeps(serve, tmp_path):
@@ -118,7 +144,7 @@ def test_status_where_nobody_listens_is_unreachable(refusing_address):
 
     assert (status.address, status.health) == (refusing_address, "UNREACHABLE")
     assert status.description is None
-    assert status.reason.startswith("UNAVAILABLE: ")
+    assert status.reason == "UNAVAILABLE: nothing listens there"
 
 
 def test_status_where_nobody_answers_is_unreachable_after_the_timeout(frozen_address):
@@ -169,3 +195,35 @@ def test_status_of_a_healthy_server_that_is_no_shard_is_unreachable(other_server
 
     assert (status.health, status.description) == ("UNREACHABLE", None)
     assert status.reason.startswith("NOT_FOUND: ")
+
+
+ASK = """
+import sys
+from pathlib import Path
+from ps.credentials import Identity
+from ps.status import read_status
+observer = Identity.load(Path(sys.argv[2]), "observer")
+print(read_status(sys.argv[1], identity=observer, shard=0).reason)
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "written"), [({}, ""), ({"GRPC_VERBOSITY": "INFO"}, "Handshake failed")]
+)
+def test_grpc_writes_about_connections_only_if_it_is_asked_to(server, tmp_path, chosen, written):
+    folder = tmp_path / "tls"
+    CertificateAuthority.open_or_create(folder, "run").issue("observer")
+    unset = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK, server.address, folder],
+        capture_output=True,
+        check=True,
+        env=unset | chosen,
+        text=True,
+        timeout=60,
+    )
+
+    assert "it listens without TLS" in asked.stdout
+    assert written in asked.stderr
+    assert bool(asked.stderr) == bool(written)

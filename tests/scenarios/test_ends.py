@@ -184,6 +184,7 @@ def test_killed_process_ends_the_search_with_its_name(start, victim, named):
     assert code == 1, output
     assert named in output.partition("Error: ")[2]
     assert "Traceback" not in output
+    assert "raylet" not in output, "Ray has its say"
     assert f"What was recorded stays in {search.path}" in output
     if victim != "ledger":  # who is killed leaves its log
         assert_one_file_says(search.path, "failed")
