@@ -28,6 +28,7 @@ check: .venv/installed-dev
 bench: .venv/installed-dev
 	.venv/bin/python benchmarks/learning.py $(ARGS)
 	.venv/bin/python benchmarks/parameter_server.py
+	.venv/bin/python benchmarks/child_training.py --networks six-layers
 
 proto: .venv/installed-dev
 	.venv/bin/python -m grpc_tools.protoc --proto_path=proto --python_out=. --pyi_out=. \

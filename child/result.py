@@ -6,6 +6,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+class Infeasible(Exception):
+    """An architecture cannot be trained, and that is its own fault.
+
+    Whoever builds or trains a child may raise it; the message is the reason in the ledger.
+    """
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch of a child that is in training.
+
+    epoch: its number, from 1, of num_epochs.
+    loss: cross-entropy in nats, the mean over the training images, each as it was met.
+    accuracy: on the validation images after it, a fraction in [0, 1].
+    seconds: since the child was begun.
+    """
+
+    epoch: int
+    num_epochs: int
+    loss: float
+    accuracy: float
+    seconds: float
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """The outcome of training and validating one child.
@@ -17,6 +41,8 @@ class TrialResult:
     num_parameters: of the network; 0 where it could not be built.
     seconds: building, training and validating it took.
     reason: why the child is infeasible, else empty.
+    is_out_of_memory: it is infeasible for want of memory. Others on the same device may have had
+        it; alone there, the child may be trained after all.
     """
 
     state: Literal["completed", "infeasible"]
@@ -26,3 +52,4 @@ class TrialResult:
     num_parameters: int
     seconds: float
     reason: str = ""
+    is_out_of_memory: bool = False

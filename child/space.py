@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,33 @@ class Decision:
 
     kind: str
     num_choices: int
+
+
+@dataclass(frozen=True)
+class AnchorDecision:
+    """One step of the policy: the anchor point of a layer, which picks among earlier layers.
+
+    Each of the first ``num_earlier`` anchor points of the list is taken or not, independently.
+    Bit j of the choice says whether the one numbered j, from 0, is. Every layer of a space with
+    anchor points has one, the first included, which has nothing to pick: its choice is 0.
+
+    Source: Zoph & Le 2017, s3.3.
+    """
+
+    num_earlier: int
+    kind: ClassVar[str] = "anchor"
+
+    @property
+    def num_choices(self) -> int:
+        return 1 << self.num_earlier
+
+    def picked(self, choice: int) -> tuple[int, ...]:
+        """Give the numbers, from 0, of the anchor points that a choice takes.
+
+        >>> AnchorDecision(num_earlier=4).picked(0b1010)
+        (1, 3)
+        """
+        return tuple(j for j in range(self.num_earlier) if choice >> j & 1)
 
 
 class Architecture(Protocol):
@@ -39,7 +66,8 @@ class Space(Protocol):
     Laws, for every depth >= 1:
         `next_decision` is a pure function of its arguments; what it returns may depend on every
         earlier choice. It is None when the list is complete, which it is after finitely many steps.
-        Every decision it returns is in `decisions`, which does not depend on depth.
+        Every decision by softmax that it returns is in `decisions`, which does not depend on depth;
+        an anchor point is returned only where `has_anchors`, and picks among those before it.
         `decode` takes exactly the complete lists; different lists give different architectures.
     """
 
@@ -48,7 +76,12 @@ class Space(Protocol):
         """Every decision by softmax that can occur, one for each kind."""
         ...
 
-    def next_decision(self, choices: Sequence[int], depth: int) -> Decision | None:
+    @property
+    def has_anchors(self) -> bool:
+        """Whether lists have anchor points."""
+        ...
+
+    def next_decision(self, choices: Sequence[int], depth: int) -> Decision | AnchorDecision | None:
         """Give the decision that follows the choices made so far in a network of that depth."""
         ...
 

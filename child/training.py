@@ -3,72 +3,110 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Self
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from child.data.images import LabelledImages, TrainingData
-from child.result import TrialResult
+from child.determinism import check_workspace, deterministic
+from child.memory import forget_locals, is_out_of_memory, release
+from child.passes import Passes, ResidentImages
+from child.result import EpochReport, Infeasible, TrialResult
+from child.training_settings import TrainingSettings
+
+__all__ = ["ChildTrainer", "TrainingSettings"]
 
 logger = logging.getLogger(__name__)
 
-VALIDATION_BATCH = 512  # images; bounds memory, changes no result
+
+@dataclass
+class _Course:
+    """What is known of one child so far; it outlives the network."""
+
+    start: float
+    accuracies: list[float] = field(default_factory=list)
+    test_accuracy: float | None = None
+    num_parameters: int = 0
+    reason: str = ""
+    is_out_of_memory: bool = False
 
 
-class TrainingSettings(BaseModel):
-    """How a child is trained and rewarded. The defaults are those of Zoph & Le 2017, s4.1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    num_epochs: int = Field(50, ge=1, le=1_000_000)
-    batch_size: int = Field(64, ge=2, description="Open in the paper; 64 as in DenseNet's code.")
-    learning_rate: float = Field(0.1, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(1e-4, ge=0)
-    reward_epochs: int = Field(5, ge=1, description="The best of the last so many epochs counts.")
-    reward_exponent: float = Field(3.0, gt=0, description="reward = accuracy ** exponent")
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=true and momentum=0: Nesterov's rule needs momentum > 0")
-        return self
+def _no_report(_: EpochReport) -> None:
+    pass
 
 
 class ChildTrainer:
     """Trains children, one after the other, on one device that holds the data.
 
     A child depends on its network, seed and settings alone: on a CPU with the same number of
-    threads the same three give the same accuracies, bit for bit, whatever was trained before.
+    threads the same three give the same accuracies, bit for bit, whatever was trained before; with
+    `is_deterministic` on a GPU, too. (Only a time limit lets the clock decide.) However a child
+    ends, nothing of it stays: an error that is raised keeps its lines, but no variables.
+
+    The images stay as they are stored, a byte a value; on a CPU they are the arrays themselves.
 
     Threads: one at a time; seeding is global in torch, and restored after each child.
     """
 
-    def __init__(self, settings: TrainingSettings, data: TrainingData, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        data: TrainingData,
+        device: str = "cpu",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Put the data on the device.
+
+        Raises:
+            ValueError: the settings ask for what the device has not been prepared for.
+        """
         self._settings = settings
         self._device = torch.device(device)
-        self._train = self._load(data.train)
-        self._validation = self._load(data.validation)
+        self._clock = clock
+        if settings.is_deterministic:
+            check_workspace(self._device)
+        self._passes = Passes(settings, data, self._device)
+        self._train = ResidentImages.of(data.train, self._device)
+        self._validation = ResidentImages.of(data.validation, self._device)
 
-    def train(self, build: Callable[[], nn.Module], seed: int) -> TrialResult:
+    def train(
+        self,
+        build: Callable[[], nn.Module],
+        seed: int,
+        *,
+        learning_rate: float | None = None,
+        report: Callable[[EpochReport], None] = _no_report,
+    ) -> TrialResult:
         """Build a child, train it, and validate it after each epoch.
 
-        A child that does not fit into the device's memory, or whose loss or answers are not finite,
-        is infeasible: its reward is 0 and the result says why.
+        A child is infeasible, its reward 0 and the result says why, when building it raises
+        `Infeasible`, when it does not fit into memory, when its loss or its answers are not finite,
+        and when it exceeds the time or the number of parameters that the settings allow.
 
         Args:
-            build: gives the network, (N, channels, height, width) -> (N, classes); called once.
-            seed: draws the initial weights and the order of the images; in [0, 2**63).
+            build: gives the network, (N, channels, height, width) -> (N, classes), on the CPU;
+                called once.
+            seed: draws the initial weights, the order of the images and how they vary; in
+                [0, 2**63).
+            learning_rate: of the first epoch, > 0, in place of the settings'.
+            report: called after each epoch. What it raises ends the training, and is raised. Its
+                time counts as the child's; so do numbers that it draws from torch's generator.
         """
-        return self._run(build, seed)[0]
+        return self._run(build, seed, learning_rate, report, None)[0]
 
     def test(
-        self, build: Callable[[], nn.Module], seed: int, test: LabelledImages
+        self,
+        build: Callable[[], nn.Module],
+        seed: int,
+        test: LabelledImages,
+        *,
+        learning_rate: float | None = None,
+        report: Callable[[EpochReport], None] = _no_report,
     ) -> tuple[TrialResult, float]:
         """Train a child as `train` does, then give its accuracy on images it has not met.
 
@@ -79,101 +117,108 @@ class ChildTrainer:
         Raises:
             ValueError: the child is infeasible.
         """
-        result, network = self._run(build, seed)
-        if network is None:
+        part = ResidentImages.of(test, self._device)
+        result, accuracy = self._run(build, seed, learning_rate, report, part)
+        if accuracy is None:
             raise ValueError(f"an infeasible child cannot be tested: {result.reason}")
-        return result, _accuracy(network, *self._load(test))
+        return result, accuracy
 
     def _run(
-        self, build: Callable[[], nn.Module], seed: int
-    ) -> tuple[TrialResult, nn.Module | None]:
-        start = time.monotonic()
-        network: nn.Module | None = None
-        accuracies: list[float] = []
-        num_parameters = 0
-        reason = ""
+        self,
+        build: Callable[[], nn.Module],
+        seed: int,
+        learning_rate: float | None,
+        report: Callable[[EpochReport], None],
+        test: ResidentImages | None,
+    ) -> tuple[TrialResult, float | None]:
+        if learning_rate is None:
+            learning_rate = self._settings.learning_rate
+        if not (math.isfinite(learning_rate) and learning_rate > 0):
+            raise ValueError(f"learning_rate={learning_rate}: must be finite and > 0")
+        course = _Course(self._clock())
         try:
-            with torch.random.fork_rng():
+            with ExitStack() as stack:
+                is_cuda = self._device.type == "cuda"
+                stack.enter_context(torch.random.fork_rng([self._device] if is_cuda else []))
+                if self._settings.is_deterministic:
+                    stack.enter_context(deterministic())
                 torch.manual_seed(seed)
-                network = build().to(self._device)
-                num_parameters = sum(p.numel() for p in network.parameters())
-                for _ in self._epochs(network):
-                    accuracies.append(_accuracy(network, *self._validation))
-        except (_NotFiniteError, RuntimeError, MemoryError) as error:
-            if not isinstance(error, _NotFiniteError) and not _is_out_of_memory(error):
+                epochs = self._epochs(course, build, learning_rate, test)
+                for epoch in stack.enter_context(closing(epochs)):
+                    report(epoch)
+        except BaseException as error:
+            forget_locals(error)
+            raise
+        finally:
+            release(self._device)
+        return self._result(course), course.test_accuracy
+
+    def _epochs(
+        self,
+        course: _Course,
+        build: Callable[[], nn.Module],
+        learning_rate: float,
+        test: ResidentImages | None,
+    ) -> Generator[EpochReport]:
+        """Build and train a child, giving a report of each epoch.
+
+        An error of whoever takes the reports is not raised in here, and so is never taken for the
+        architecture's fault.
+        """
+        num_epochs = self._settings.num_epochs
+        try:
+            network = build()
+            course.num_parameters = sum(p.numel() for p in network.parameters())
+            self._check_size(course.num_parameters)
+            learner = self._passes.learner(network)
+            for epoch in range(1, num_epochs + 1):
+                loss = self._passes.train(
+                    learner,
+                    self._train,
+                    learning_rate * self._settings.schedule.fraction(epoch, num_epochs),
+                    before_step=lambda: self._check_time(course),
+                )
+                if not math.isfinite(loss):
+                    raise Infeasible(f"the training loss of epoch {epoch} is {loss}")
+                accuracy = self._passes.accuracy(network, self._validation)
+                self._check_time(course)
+                course.accuracies.append(accuracy)
+                seconds = self._clock() - course.start
+                yield EpochReport(epoch, num_epochs, loss, accuracy, seconds)
+            if test is not None:
+                course.test_accuracy = self._passes.accuracy(network, test)
+        except (Infeasible, RuntimeError, MemoryError) as error:
+            course.is_out_of_memory = is_out_of_memory(error)
+            if not isinstance(error, Infeasible) and not course.is_out_of_memory:
                 raise
-            network, reason = None, str(error)
-            logger.info("infeasible: %s", reason)
-        accuracy = None if network is None else max(accuracies[-self._settings.reward_epochs :])
-        result = TrialResult(
+            course.reason = str(error) or type(error).__name__
+
+    def _check_size(self, num_parameters: int) -> None:
+        limit = self._settings.max_parameters
+        if limit is not None and num_parameters > limit:
+            raise Infeasible(f"max_parameters={limit}: the network has {num_parameters}")
+
+    def _check_time(self, course: _Course) -> None:
+        limit, seconds = self._settings.time_limit_s, self._clock() - course.start
+        if limit is not None and seconds > limit:
+            raise Infeasible(
+                f"time_limit_s={limit:g}: over after {seconds:.1f} s, in epoch "
+                f"{len(course.accuracies) + 1} of {self._settings.num_epochs}"
+            )
+
+    def _result(self, course: _Course) -> TrialResult:
+        accuracy = None
+        if course.reason:
+            logger.info("infeasible: %s", course.reason)
+        else:
+            accuracy = max(course.accuracies[-self._settings.reward_epochs :])
+        return TrialResult(
             state="infeasible" if accuracy is None else "completed",
             reward=0.0 if accuracy is None else accuracy**self._settings.reward_exponent,
-            accuracies=tuple(accuracies),
+            accuracies=tuple(course.accuracies),
             accuracy=accuracy,
-            num_parameters=num_parameters,
-            seconds=time.monotonic() - start,
-            reason=reason,
+            num_parameters=course.num_parameters,
+            seconds=self._clock() - course.start,
+            reason=course.reason,
+            is_out_of_memory=course.is_out_of_memory,
         )
-        return result, network
-
-    def _epochs(self, network: nn.Module) -> Iterator[None]:
-        """Train the network, yielding after each epoch."""
-        images, labels = self._train
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=self._settings.learning_rate,
-            momentum=self._settings.momentum,
-            nesterov=self._settings.nesterov,
-            weight_decay=self._settings.weight_decay,
-        )
-        for epoch in range(1, self._settings.num_epochs + 1):
-            network.train()
-            total = torch.zeros((), device=self._device)
-            order = torch.randperm(len(labels)).to(self._device)
-            for batch in order.split(self._settings.batch_size):
-                loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.detach()
-            # Asked once an epoch: asking after each step would make a GPU wait for the answer.
-            if not torch.isfinite(total):
-                raise _NotFiniteError(f"the training loss of epoch {epoch} is {total.item()}")
-            yield
-
-    def _load(self, part: LabelledImages) -> tuple[Tensor, Tensor]:
-        # A copy also where the device is the CPU: arrays out of a shared store are read-only.
-        return (
-            torch.tensor(part.images, device=self._device),
-            torch.tensor(part.labels, device=self._device),
-        )
-
-
-class _NotFiniteError(ArithmeticError):
-    """The training loss, or what the network answers, is not finite."""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError, and only its text tells.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(
-        error
-    )
-
-
-@torch.no_grad()
-def _accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Give the fraction of the images that the network classifies right, in evaluation mode.
-
-    Raises:
-        _NotFiniteError: an answer is not a number; argmax would take it for the first class.
-    """
-    network.eval()
-    batches = zip(images.split(VALIDATION_BATCH), labels.split(VALIDATION_BATCH), strict=True)
-    correct, finite = [], []
-    for some_images, some_labels in batches:
-        logits = network(some_images)
-        correct.append((logits.argmax(dim=1) == some_labels).sum())
-        finite.append(logits.isfinite().all())
-    if not torch.stack(finite).all():
-        raise _NotFiniteError("an answer of the trained network is not finite")
-    return int(torch.stack(correct).sum()) / len(labels)

@@ -8,7 +8,16 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy import JSON, Column, Float, ForeignKeyConstraint, Integer, LargeBinary, String
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    String,
+)
 
 from controller.errors import LedgerUnavailable
 
@@ -79,6 +88,7 @@ TRIALS = sql.Table(
     Column("num_parameters", Integer),
     Column("seconds", Float),
     Column("reason", String, nullable=False, server_default=""),
+    Column("is_out_of_memory", Boolean, nullable=False, server_default=sql.false()),
     Column("push_replica", Integer),
     Column("push_sequence", Integer),
     ForeignKeyConstraint(["push_replica", "push_sequence"], ["pushes.replica", "pushes.sequence"]),

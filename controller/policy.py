@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from child.space import Space
+from child.space import AnchorDecision, Decision, Space
+from controller.distributions import Bernoullis, Distribution, Softmax, bits_of
 from controller.rollout import Rollout
 
-# Gives, for a step, the rows of the batch that take a decision of one kind, and the
-# log-probabilities (rows, choices) of that decision, the choice of each row.
-Chooser = Callable[[int, Sequence[int], Tensor], Sequence[int]]
+# Gives, for a step and the rows of the batch that take one decision there, the choice of each.
+Chooser = Callable[[int, Sequence[int], Distribution], Sequence[int]]
 
 
 class PolicySettings(BaseModel):
@@ -27,17 +28,31 @@ class PolicySettings(BaseModel):
     num_layers: int = Field(2, ge=1, le=8)
     embedding_size: int = Field(35, ge=1, le=2048, description="Open in the paper.")
     init_range: float = Field(0.08, gt=0, description="All weights start uniform in ± this.")
+    first_input: Literal["learned", "zeros"] = Field("learned", description="Open in the paper.")
+    anchor_input: Literal["mean", "learned"] = Field(
+        "mean",
+        description="What follows an anchor point, open in the paper. mean: a linear map of the "
+        "mean of the hidden states at the anchor points taken. learned: a weight of its own.",
+    )
+    temperature: float = Field(
+        1.0, gt=0, le=1000, description="Divides all logits; open in the paper, so 1."
+    )
 
 
 class Policy(nn.Module):
     """P(choices) as an autoregressive LSTM over the decisions of a space.
 
     Each decision is a softmax over its choices; the choice is embedded and is the next step's
-    input. The first input is a weight of its own (open in the paper). Embedding and softmax
-    are shared by all decisions of a kind. The policy asks the space for the next decision of a
-    prefix and knows nothing else of it, so rollouts of one batch may differ in their decisions.
+    input. Embedding and softmax are shared by all decisions of a kind (open in the paper).
 
-    Source: Zoph & Le 2017, s3.1 and s4.1.
+    At an anchor point each earlier one, j, is taken with probability
+    sigmoid(v . tanh(W_prev h_j + W_curr h_i)), independently; h is the hidden state at the anchor
+    point, of the upper layer of the LSTM.
+
+    The policy asks the space for the next decision of a prefix and knows nothing else of it, so
+    rollouts of one batch may differ in their decisions.
+
+    Source: Zoph & Le 2017, s3.1, s3.3 and s4.1.
     """
 
     def __init__(
@@ -46,19 +61,20 @@ class Policy(nn.Module):
         """Build the policy; its weights are drawn from the generator and nothing else."""
         super().__init__()
         self._space = space
-        self.first_input = nn.Parameter(torch.empty(settings.embedding_size))
-        self.lstm = nn.LSTM(
-            settings.embedding_size, settings.hidden_size, settings.num_layers, batch_first=True
-        )
+        self._temperature = settings.temperature
+        input_size, hidden_size = settings.embedding_size, settings.hidden_size
+        if settings.first_input == "learned":
+            self.first_input = nn.Parameter(torch.empty(input_size))
+        else:
+            self.register_buffer("first_input", torch.zeros(input_size), persistent=False)
+        self.lstm = nn.LSTM(input_size, hidden_size, settings.num_layers, batch_first=True)
         self.embeddings = nn.ModuleDict(
-            {
-                _name(d.kind): nn.Embedding(d.num_choices, settings.embedding_size)
-                for d in space.decisions
-            }
+            {_name(d.kind): nn.Embedding(d.num_choices, input_size) for d in space.decisions}
         )
         self.softmaxes = nn.ModuleDict(
-            {_name(d.kind): nn.Linear(settings.hidden_size, d.num_choices) for d in space.decisions}
+            {_name(d.kind): nn.Linear(hidden_size, d.num_choices) for d in space.decisions}
         )
+        self.anchors = _Anchors(settings) if space.has_anchors else None
         bound = settings.init_range
         with torch.no_grad():
             for weights in self.parameters():
@@ -75,13 +91,8 @@ class Policy(nn.Module):
         choice can differ where a draw falls within that bit of a boundary.)
         """
 
-        def draw(step: int, rows: Sequence[int], log_probs: Tensor) -> list[int]:
-            cumulative = log_probs.double().exp().cumsum(dim=1).numpy()
-            return [
-                # The last sum may be a little less than 1; a draw above it is the last choice.
-                min(int(np.searchsorted(sums, generators[row].random(), "right")), len(sums) - 1)
-                for row, sums in zip(rows, cumulative, strict=True)
-            ]
+        def draw(_: int, rows: Sequence[int], distribution: Distribution) -> list[int]:
+            return distribution.draw([generators[row] for row in rows])
 
         with torch.no_grad():
             choices, log_probs = self._unroll(depths, draw)
@@ -100,40 +111,103 @@ class Policy(nn.Module):
 
     def _unroll(self, depths: Sequence[int], choose: Chooser) -> tuple[list[list[int]], Tensor]:
         prefixes: list[list[int]] = [[] for _ in depths]
+        at_anchors: list[list[Tensor]] = [[] for _ in depths]  # hidden states, (H,) each
         log_probs: list[Tensor] = []
         inputs = self.first_input.expand(len(depths), -1)
         state: tuple[Tensor, Tensor] | None = None
-        while open_rows := self._group_by_kind(prefixes, depths):
+        while open_rows := self._group_by_decision(prefixes, depths):
             # Rows that are complete go along, and nothing looks at what comes out of them.
             output, state = self.lstm(inputs.unsqueeze(1), state)
             hidden = output.squeeze(1)
             step_log_probs = hidden.new_zeros(len(depths))
             next_inputs = torch.zeros_like(inputs)
-            for kind, rows in open_rows.items():
-                kind_log_probs = self.softmaxes[_name(kind)](hidden[rows]).log_softmax(dim=1)
-                picked = choose(len(log_probs), rows, kind_log_probs)
-                index = torch.tensor(picked)
-                chosen = kind_log_probs.gather(1, index.unsqueeze(1)).squeeze(1)
-                step_log_probs = step_log_probs.index_put((torch.tensor(rows),), chosen)
-                next_inputs = next_inputs.index_put(
-                    (torch.tensor(rows),), self.embeddings[_name(kind)](index)
-                )
+            for decision, rows in open_rows.items():
+                earlier = [at_anchors[row] for row in rows]
+                distribution, embed = self._look(decision, hidden[rows], earlier)
+                picked = choose(len(log_probs), rows, distribution)
+                index = (torch.tensor(rows),)
+                step_log_probs = step_log_probs.index_put(index, distribution.log_prob(picked))
+                next_inputs = next_inputs.index_put(index, embed(picked))
                 for row, choice in zip(rows, picked, strict=True):
                     prefixes[row].append(choice)
+                    if isinstance(decision, AnchorDecision):
+                        at_anchors[row].append(hidden[row])
             log_probs.append(step_log_probs)
             inputs = next_inputs
         return prefixes, torch.stack(log_probs, dim=1)
 
-    def _group_by_kind(
+    def _look(
+        self,
+        decision: Decision | AnchorDecision,
+        hidden: Tensor,
+        at_anchors: Sequence[Sequence[Tensor]],
+    ) -> tuple[Distribution, Callable[[Sequence[int]], Tensor]]:
+        """Give what R rows choose from at a decision, and how their choices are embedded.
+
+        Args:
+            hidden: (R, H). at_anchors: of each row, the hidden states at its anchor points.
+        """
+        if isinstance(decision, AnchorDecision):
+            assert self.anchors is not None, "a space with anchor points must say so"
+            k = decision.num_earlier
+            states = [state for row in at_anchors for state in row[:k]]
+            earlier = torch.stack(states) if states else hidden.new_empty(0)
+            earlier = earlier.reshape(len(hidden), k, hidden.shape[1])
+            logits = self.anchors.logits(hidden, earlier)
+            return (
+                Bernoullis(logits / self._temperature),
+                lambda choices: self.anchors.embedded(earlier, bits_of(choices, k)),
+            )
+        name = _name(decision.kind)
+        logits = self.softmaxes[name](hidden)
+        return (
+            Softmax(logits / self._temperature),
+            lambda choices: self.embeddings[name](torch.tensor(choices)),
+        )
+
+    def _group_by_decision(
         self, prefixes: Sequence[Sequence[int]], depths: Sequence[int]
-    ) -> dict[str, list[int]]:
-        """Give the rows whose next decision is of each kind; complete rows are in none."""
-        rows: dict[str, list[int]] = defaultdict(list)
+    ) -> dict[Decision | AnchorDecision, list[int]]:
+        """Give the rows that take each decision next; complete rows are in none."""
+        rows: dict[Decision | AnchorDecision, list[int]] = defaultdict(list)
         for row, (prefix, depth) in enumerate(zip(prefixes, depths, strict=True)):
             decision = self._space.next_decision(prefix, depth)
             if decision is not None:
-                rows[decision.kind].append(row)
+                rows[decision].append(row)
         return rows
+
+
+class _Anchors(nn.Module):
+    """The weights of all anchor points.
+
+    R rows, each with K earlier anchor points and hidden states of size H.
+    """
+
+    def __init__(self, settings: PolicySettings) -> None:
+        super().__init__()
+        size = settings.hidden_size
+        self.previous = nn.Linear(size, size, bias=False)  # W_prev
+        self.current = nn.Linear(size, size, bias=False)  # W_curr
+        self.vector = nn.Parameter(torch.empty(size))  # v
+        self._takes_mean = settings.anchor_input == "mean"
+        if self._takes_mean:
+            self.embedding = nn.Linear(size, settings.embedding_size)
+        else:
+            self.input = nn.Parameter(torch.empty(settings.embedding_size))
+
+    def logits(self, hidden: Tensor, earlier: Tensor) -> Tensor:
+        """Give the logits (R, K) for hidden states (R, H) and those before, (R, K, H)."""
+        mixed = torch.tanh(self.previous(earlier) + self.current(hidden).unsqueeze(1))
+        return mixed @ self.vector
+
+    def embedded(self, earlier: Tensor, is_taken: Tensor) -> Tensor:
+        """Give the next inputs, (R, E); is_taken: (R, K) booleans."""
+        if not self._takes_mean:
+            return self.input.expand(len(earlier), -1)
+        taken = (earlier * is_taken.unsqueeze(2)).sum(dim=1)
+        mean = taken / is_taken.sum(dim=1, keepdim=True).clamp_min(1)
+        embedded: Tensor = self.embedding(mean)
+        return embedded
 
 
 def _name(kind: str) -> str:

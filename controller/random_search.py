@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from child.space import Space
+from child.space import AnchorDecision, Space
 from controller.rollout import Rollout
 from ps.layout import FlatVector
 
@@ -46,6 +46,10 @@ class RandomSearch:
         choices: list[int] = []
         log_probs: list[float] = []
         while (decision := self._space.next_decision(choices, depth)) is not None:
-            choices.append(int(generator.integers(decision.num_choices)))
+            if isinstance(decision, AnchorDecision):
+                bits = generator.integers(2, size=decision.num_earlier)
+                choices.append(sum(1 << j for j, bit in enumerate(bits) if bit))
+            else:
+                choices.append(int(generator.integers(decision.num_choices)))
             log_probs.append(-math.log(decision.num_choices))
         return Rollout(tuple(choices), tuple(log_probs))

@@ -58,10 +58,10 @@ class Stamp:
 class Trial:
     """One row of the ledger. What is not known yet is None; times are seconds since the epoch.
 
-    For the fields up to versions see `Reservation` and `Start`; from accuracies to reason
-    `child.result.TrialResult`. record_number is the trial's place, from 1, in the order of results,
-    in which their rewards moved the baseline. (push_replica, push_sequence) names the push that its
-    reward is in.
+    For the fields up to versions see `Reservation` and `Start`; from accuracies to
+    is_out_of_memory `child.result.TrialResult`. record_number is the trial's place, from 1, in the
+    order of results, in which their rewards moved the baseline. (push_replica, push_sequence) names
+    the push that its reward is in.
     """
 
     trial: int
@@ -85,5 +85,6 @@ class Trial:
     num_parameters: int | None
     seconds: float | None
     reason: str
+    is_out_of_memory: bool
     push_replica: int | None
     push_sequence: int | None

@@ -13,12 +13,14 @@ from typing import Any, Protocol
 import ray
 
 from child.convolutional.space import ConvolutionalSpace
+from child.data.errors import DataError
 from child.data.images import ImageData
 from controller.errors import LedgerError
 from controller.ledger import Ledger
 from controller.records import Progress, PushRecord, SearchRecord, SearchState
 from controller.replica import Child
 from controller.trial import Trial
+from deploy.awaited_shards import AwaitedShardsError, await_shards
 from deploy.cluster import ClusterError, cluster
 from deploy.run import Run
 from deploy.settings import SearchSettings
@@ -95,33 +97,37 @@ def run_search(
         SearchError: the machine lacks what the settings ask for, or a process failed.
         KeyboardInterrupt: at once, wherever it comes, or stopped before the first trial.
     """
-    data = settings.data.load()
+    with _named_failures():
+        data = settings.data.load()
     untrained = settings.untrained()
     setup = ProcessSetup(run.log_dir)
     if settings.shards.needs_tls:
         _issue_certificates(settings, run)
+    addresses: Sequence[str] = settings.shards.addresses
+    with _named_failures():
+        launcher = run.identity("launcher")
+        if addresses:
+            watcher.say(f"the shards are expected at {', '.join(addresses)}")
+            await_shards(addresses, run.path, launcher, watcher.say, is_stopping)
     with _named_failures(), cluster(settings, run.path, watcher.say):
         if is_stopping():
             raise KeyboardInterrupt
         with _ledger(run, settings, setup) as ledger_actor:
             ledger = RemoteLedger(ledger_actor)
             num_children = settings.num_replicas * settings.children.per_replica
+            shards_here = "" if addresses else f"{settings.num_shards} shards, "
             watcher.say(
-                f"starting {settings.num_shards} shards, {settings.num_replicas} controller "
-                f"replicas, {num_children} child workers"
-                if not settings.shards.addresses
-                else f"starting {settings.num_replicas} controller replicas, {num_children} child "
-                f"workers; the shards are expected at {', '.join(settings.shards.addresses)}"
+                f"starting {shards_here}{settings.num_replicas} controller replicas, "
+                f"{num_children} child workers"
             )
             with (
                 _shards(settings, run, setup, untrained.layout) as shards,
                 _replicas(settings, run, setup, untrained.layout, ledger_actor, data) as replicas,
             ):
-                addresses = settings.shards.addresses or [
+                addresses = addresses or [
                     _await(shard.address.remote(), f"shard {index}", is_stopping)
                     for index, shard in enumerate(shards)
                 ]
-                launcher = run.identity("launcher")
                 with ShardClient(untrained.layout, addresses, settings.client, launcher) as client:
                     client.initialize(untrained.values)
                 watcher.say(f"the shards are serving at {', '.join(addresses)}")
@@ -230,6 +236,7 @@ def _replicas(
         client=settings.client,
         certificates=run.certificates,
         training=settings.training,
+        network=settings.network,
         children=settings.children,
     )
     search_data = ray.put(data.search)  # a child never sees the test images
@@ -296,7 +303,12 @@ def _test_best(
     space = ConvolutionalSpace(settings.space)
     architecture = space.decode([choice for _, choice in best.decisions], best.depth)
     worker = spawn_child_worker(
-        setup, "test", settings.training, ray.put(data.search), settings.children
+        setup,
+        "test",
+        settings.training,
+        settings.network,
+        ray.put(data.search),
+        settings.children,
     )
     child = Child(best.trial, architecture, best.seed)
     try:
@@ -324,17 +336,27 @@ def _answer(reference: Any, who: str) -> Any:
     try:
         return result_of(reference)
     except ray.exceptions.RayActorError as error:
-        raise SearchError(f"{who}: its process died; {summary_of(error)}") from error
+        raise SearchError(
+            f"{who}: its process died; {summary_of(error)} See its log in the run directory, and "
+            "dmesg if memory may have run out"
+        ) from error
     except Exception as error:
         raise SearchError(f"{who}: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
 def _named_failures() -> Iterator[None]:
-    """Turn a failure of the cluster, of the shards or of the ledger into a SearchError."""
+    """Turn a failure of the cluster, the data, the shards or the ledger into a SearchError."""
     try:
         yield
     except ray.exceptions.RayError as error:
         raise SearchError(f"a process of the search died; {summary_of(error)}") from error
-    except (ClusterError, ShardError, LedgerError, CredentialsError) as error:
+    except (
+        AwaitedShardsError,
+        ClusterError,
+        CredentialsError,
+        DataError,
+        LedgerError,
+        ShardError,
+    ) as error:
         raise SearchError(str(error)) from error

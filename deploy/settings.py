@@ -5,26 +5,27 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
-from child.data.digits import DigitsSettings
+from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.space import ConvolutionalSpace
+from child.convolutional.space_settings import ConvolutionalSettings
+from child.data.settings import DataSettings
 from child.training import TrainingSettings
 from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
 from controller.schedule import ScheduleSettings
+from deploy.ready import find_settings, ready_settings
 from ps.client import ClientSettings
 from ps.optimizer import AdamSettings, OptimizerSettings
 from ps.plan import UpdateSettings
 from ps.server import ServerSettings
 from workers.child import ChildrenSettings
 
-EXAMPLE = files("deploy").joinpath("searches", "digits.yaml")
 MAX_DEPTH = 1000
 
 
@@ -43,9 +44,10 @@ class SearchSettings(BaseModel):
     num_replicas: int = Field(100, ge=1, le=10_000, description="K")
     num_shards: int = Field(20, ge=1, le=1000, description="S")
     baseline_decay: float = Field(0.95, ge=0, lt=1, description="Open in the paper.")
-    data: DigitsSettings
+    data: DataSettings
     space: ConvolutionalSettings = ConvolutionalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
     children: ChildrenSettings = ChildrenSettings()
     policy: PolicySettings = PolicySettings()
@@ -76,6 +78,15 @@ class SearchSettings(BaseModel):
             raise ValueError(
                 f"schedule: the network of the last trial, num_trials={self.num_trials}, has "
                 f"{deepest} layers: must be at most {MAX_DEPTH}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_decided(self) -> Self:
+        if ConvolutionalSpace(self.space).next_decision((), self.schedule.num_layers) is None:
+            raise ValueError(
+                "space: every list has one value, so there is nothing to decide; give the policy "
+                "a choice, such as filter_heights: [1, 3]"
             )
         return self
 
@@ -124,18 +135,28 @@ def load_settings(path: Path | str | None = None, overrides: Sequence[str] = ())
     """Read the settings of a search.
 
     Args:
-        path: a YAML file; None takes the default, searches/digits.yaml.
+        path: a YAML file, or the name of one that comes with nasrl, such as mnist (see
+            `deploy.ready`); None takes the default, digits.
         overrides: "key=value" with the key in dots (policy.hidden_size=64), the value in YAML.
 
     Raises:
         SettingsError: the file cannot be read, or a key or value is wrong; names all mistakes.
     """
-    source = EXAMPLE if path is None else Path(path)
+    source = find_settings(path)
     try:
         data = yaml.load(source.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
     except FileNotFoundError as error:
-        raise SettingsError(f"settings file {source} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"settings file {source} does not exist; these come with nasrl: "
+            f"{', '.join(sorted(ready_settings()))}"
+        ) from error
+    except IsADirectoryError as error:
+        raise SettingsError(
+            f"settings file {source} is a directory: must be a YAML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"settings file {source} is not a text file: {error}") from error
+    except OSError as error:
         raise SettingsError(f"settings file {source} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"settings file {source} is not YAML: {error}") from error
@@ -146,7 +167,7 @@ def load_settings(path: Path | str | None = None, overrides: Sequence[str] = ())
     try:
         return SearchSettings.model_validate(data)
     except ValidationError as error:
-        mistakes = [_describe(mistake) for mistake in error.errors()]
+        mistakes = [_describe(mistake) for mistake in _without_consequences(error.errors())]
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
         raise SettingsError(f"{count} in the settings ({source}):{lines}") from error
@@ -167,6 +188,15 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override}: the value is not YAML: {error}") from error
 
 
+def _without_consequences(mistakes: Sequence[Any]) -> list[Any]:
+    """Leave out that a list is too short because what stands in it is wrong."""
+    return [
+        mistake
+        for mistake in mistakes
+        if mistake["type"] != "too_short" or len(mistake["input"]) < mistake["ctx"]["min_length"]
+    ]
+
+
 def _describe(mistake: Any) -> str:
     """Turn one mistake found by pydantic into a line: name, value, what must hold, what to do."""
     location = _without_tags(mistake["loc"])
@@ -175,7 +205,8 @@ def _describe(mistake: Any) -> str:
     if kind == "extra_forbidden":
         known = _known_keys(mistake["loc"][:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ";"
+        meant = ".".join(str(part) for part in (*location[:-1], *close))
+        hint = f"; did you mean {meant!r}?" if close else ";"
         return f"unknown setting {key!r}{hint} known: {', '.join(known)}"
     if kind == "missing":
         return f"{key}: must be given; `nasrl search --example` prints every setting"
@@ -186,6 +217,12 @@ def _describe(mistake: Any) -> str:
         return f"{key}={given!r}: must hold settings: {', '.join(_known_keys(location))}"
     what = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     what = what.replace("a valid tuple", "a list")
+    if kind == "too_short":
+        what = "must have at least one value"
+    if kind == "float_type" and str(given).lower() in ("nan", "inf", "-inf"):
+        what = "must be a finite number"
+    if given is None:
+        return f"{key} has no value: {what}"
     # A mistake between several keys names them and their values itself.
     if _model_at(mistake["loc"]):
         return f"{key}: {what}" if key else what
@@ -197,7 +234,7 @@ def _models_of(annotation: Any) -> dict[str | None, Any]:
     members = [m for m in (annotation, *get_args(annotation)) if hasattr(m, "model_fields")]
     if len(members) == 1:
         return {None: members[0]}
-    return {get_args(m.model_fields["name"].annotation)[0]: m for m in members}
+    return {name: m for m in members for name in get_args(m.model_fields["name"].annotation)}
 
 
 def _model_at(location: Sequence[Any]) -> Any:

@@ -14,6 +14,8 @@ from controller.trial import RECORDED, Trial
 from deploy.launch import SearchResult
 from deploy.settings import SearchSettings
 
+MIN_MOVING = 20  # with fewer trials, the means of their quarters are chance
+
 
 def summarize(result: SearchResult, settings: SearchSettings, path: Path, program: str) -> str:
     """Say how the search in the run directory at path ended, and what to do next.
@@ -33,19 +35,21 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
         lines += [
             "",
             f"Best network   trial {best.trial}, {best.num_parameters:,} parameters",
-            f"               {architecture}   (filter height x width, filters; layer by layer)",
+            f"               {architecture}   ({_legend(str(architecture))})",
             f"  validation   {best.accuracy:.1%}, {_epochs(settings)}",
         ]
     if result.test is not None:
         lines.append(
-            f"  test         {result.test.accuracy:.1%} of {settings.data.num_test} images that no "
-            "network had met; tested once"
+            f"  test         {result.test.accuracy:.1%} of {settings.data.num_test_images} images "
+            "that no network had met; tested once"
         )
         if not result.test.is_reproduced:
             lines.append(
                 "               (trained again for the test, it did not repeat its validation "
                 "accuracies exactly, as happens on GPUs)"
             )
+    if best is not None and progress.state == "stopped":
+        lines.append("  test         left out, since the search was stopped")
     lines += [
         "",
         *_movement(result.trials),
@@ -60,6 +64,13 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
         f"               {program} search --set num_trials=400    (a longer one)",
     ]
     return "\n".join(lines)
+
+
+def _legend(architecture: str) -> str:
+    """Explain the signs in an architecture that is printed."""
+    strides = "/strides" if "/" in architecture else ""
+    inputs = " <layers that feed it" if "<" in architecture else ""
+    return f"filter height x width{strides}, filters{inputs}; layer by layer"
 
 
 def _epochs(settings: SearchSettings) -> str:
@@ -77,6 +88,9 @@ def _movement(trials: Sequence[Trial]) -> list[str]:
     )
     if len(recorded) < 4:
         return [f"Rewards        {', '.join(f'{t.reward:.3f}' for t in recorded) or 'none'}"]
+    if len(recorded) < MIN_MOVING:
+        average = mean(t.reward or 0 for t in recorded)
+        return [f"Rewards        mean {average:.3f} (too few trials to say how they moved)"]
     bounds = [len(recorded) * quarter // 4 for quarter in range(5)]
     quarters = [recorded[a:b] for a, b in pairwise(bounds)]
     rewards = (f"{mean(t.reward or 0 for t in quarter):.3f}" for quarter in quarters)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import logging
+import os
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.network import ConvolutionalNetwork
+from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.plan import NetworkPlan
 from child.data.images import LabelledImages, TrainingData
-from child.result import TrialResult
+from child.result import EpochReport, Infeasible, TrialResult
 from child.training import ChildTrainer, TrainingSettings
 from controller.replica import Child
+from workers.gpu_gate import GpuGate
 from workers.process import ProcessSetup
 from workers.remote import spawn
+
+logger = logging.getLogger(__name__)
 
 
 class ChildrenSettings(BaseModel):
@@ -41,6 +52,11 @@ class ChildrenSettings(BaseModel):
             raise ValueError("must be 0.01 to 1 of one GPU, or a whole number of them")
         return num_gpus
 
+    @property
+    def shares_gpu(self) -> bool:
+        """Whether several children are on one GPU."""
+        return 0 < self.num_gpus < 1
+
 
 class ChildWorker:
     """Trains the children of one replica, one after the other."""
@@ -50,6 +66,7 @@ class ChildWorker:
         setup: ProcessSetup,
         name: str,
         training: TrainingSettings,
+        network: NetworkSettings,
         data: TrainingData,
         children: ChildrenSettings,
     ) -> None:
@@ -66,35 +83,89 @@ class ChildWorker:
                 f"children.num_gpus={children.num_gpus:g}: torch {torch.__version__} sees no CUDA "
                 "device; install a CUDA build of torch, or set children.num_gpus to 0"
             )
+        if training.is_deterministic:
+            # Read by CUDA's library of matrix products when it begins.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         self._data = data
+        self._network = network
+        self._max_parameters = training.max_parameters
         self._trainer = ChildTrainer(training, data, "cuda" if children.num_gpus > 0 else "cpu")
+        self._gate = _gpu_gate() if children.shares_gpu else None
+        # The trainer looks for cycles after each child; what is loaded by now has none to free.
+        gc.collect()
+        gc.freeze()
 
     def is_ready(self) -> bool:
         """Answer, once the worker has been constructed."""
         return True
 
-    def train(self, child: Child) -> TrialResult:
-        """Train and validate a child; see `child.training.ChildTrainer.train`."""
-        return self._trainer.train(self._builder(child), child.seed)
+    def train(self, child: Child, is_alone: bool = False) -> TrialResult:
+        """Train and validate a child; see `child.training.ChildTrainer.train`.
+
+        is_alone: wait until no other child is on the GPU, and keep it so.
+        """
+        with self._entered(is_alone):
+            return self._trainer.train(
+                partial(self._build, _architecture_of(child)),
+                child.seed,
+                learning_rate=_architecture_of(child).learning_rate,
+                report=partial(_log, child.trial),
+            )
 
     def test(self, child: Child, images: LabelledImages) -> tuple[TrialResult, float]:
-        """Train a child again and test it; see `child.training.ChildTrainer.test`."""
-        return self._trainer.test(self._builder(child), child.seed, images)
+        """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
+        with self._entered(is_alone=True):
+            return self._trainer.test(
+                partial(self._build, _architecture_of(child)),
+                child.seed,
+                images,
+                learning_rate=_architecture_of(child).learning_rate,
+                report=partial(_log, child.trial),
+            )
 
-    def _builder(self, child: Child) -> partial[ConvolutionalNetwork]:
-        assert isinstance(child.architecture, ConvolutionalArchitecture)
-        return partial(
-            ConvolutionalNetwork,
-            child.architecture,
-            self._data.num_channels,
-            self._data.num_classes,
-        )
+    def _entered(self, is_alone: bool) -> AbstractContextManager[None]:
+        if self._gate is None:
+            return nullcontext()
+        return self._gate.alone() if is_alone else self._gate.shared()
+
+    def _build(self, architecture: ConvolutionalArchitecture) -> ConvolutionalNetwork:
+        """Build a network, unless it is known beforehand to be too large."""
+        shape, num_classes = self._data.shape, self._data.num_classes
+        plan = NetworkPlan.of(architecture, shape, num_classes, self._network)
+        limit = self._max_parameters
+        if limit is not None and plan.num_parameters > limit:
+            raise Infeasible(f"max_parameters={limit}: the network has {plan.num_parameters}")
+        return ConvolutionalNetwork(architecture, shape, num_classes, self._network)
+
+
+def _architecture_of(child: Child) -> ConvolutionalArchitecture:
+    assert isinstance(child.architecture, ConvolutionalArchitecture)
+    return child.architecture
+
+
+def _log(trial: int, epoch: EpochReport) -> None:
+    logger.info(
+        "trial %d, epoch %d of %d: loss %.4f, accuracy %.4f, %.1f s",
+        trial,
+        epoch.epoch,
+        epoch.num_epochs,
+        epoch.loss,
+        epoch.accuracy,
+        epoch.seconds,
+    )
+
+
+def _gpu_gate() -> GpuGate:
+    """Give the gate of this process's GPU; all processes of a user on this machine meet there."""
+    uuid = torch.cuda.get_device_properties(0).uuid
+    return GpuGate(Path(tempfile.gettempdir()) / f"nasrl-{os.getuid()}" / f"gpu-{uuid}")
 
 
 def spawn_child_worker(
     setup: ProcessSetup,
     name: str,
     training: TrainingSettings,
+    network: NetworkSettings,
     data: Any,
     children: ChildrenSettings,
 ) -> Any:
@@ -104,6 +175,7 @@ def spawn_child_worker(
         setup,
         name,
         training,
+        network,
         data,
         children,
         num_cpus=children.num_cpus,

@@ -22,19 +22,29 @@ class ChildPool:
     """Trains children on a fixed number of workers; see `controller.replica.Children`.
 
     A worker that dies is replaced, and the trial it had is trained again: it is nobody's fault.
-    After max_deaths deaths the trial is infeasible.
+    After max_deaths deaths the trial is infeasible. A child that runs out of the memory of a
+    GPU that it shares is trained again alone there, and is infeasible only if that fails.
 
     Threads: one at a time.
     """
 
-    def __init__(self, spawn: Callable[[], Any], num_workers: int, max_deaths: int) -> None:
+    def __init__(
+        self,
+        spawn: Callable[[], Any],
+        num_workers: int,
+        max_deaths: int,
+        *,
+        shares_gpu: bool = False,
+    ) -> None:
         """Spawn the workers and wait until all are ready.
 
         Args:
             spawn: gives the handle of a new ChildWorker actor.
+            shares_gpu: whether workers have parts of a GPU.
         """
         self._spawn = spawn
         self._max_deaths = max_deaths
+        self._shares_gpu = shares_gpu
         self._idle = [spawn() for _ in range(num_workers)]
         self.num_workers = num_workers
         try:
@@ -49,10 +59,12 @@ class ChildPool:
         waiting = deque(children)
         busy: dict[Any, tuple[Any, Child]] = {}
         deaths: Counter[int] = Counter()
+        needs_to_be_alone: set[int] = set()
         while waiting or busy:
             while waiting and self._idle:
                 worker, child = self._idle.pop(), waiting.popleft()
-                busy[worker.train.remote(child)] = (worker, child)
+                is_alone = child.trial in needs_to_be_alone
+                busy[worker.train.remote(child, is_alone)] = (worker, child)
             [done], _ = ray.wait(list(busy), num_returns=1)
             worker, child = busy.pop(done)
             try:
@@ -83,4 +95,13 @@ class ChildPool:
                 )
             else:
                 self._idle.append(worker)
+                if (
+                    result.is_out_of_memory
+                    and self._shares_gpu
+                    and child.trial not in needs_to_be_alone
+                ):
+                    logger.info("trial %d is tried alone: %s", child.trial, result.reason)
+                    needs_to_be_alone.add(child.trial)
+                    waiting.append(child)
+                    continue
             yield child.trial, result

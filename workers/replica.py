@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import torch
 
-from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
+from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.space import ConvolutionalSpace
+from child.convolutional.space_settings import ConvolutionalSettings
 from child.training import TrainingSettings
 from controller.policy import PolicySettings
 from controller.random_search import RandomSearch
@@ -37,6 +39,7 @@ class ReplicaPlan:
     client: ClientSettings
     certificates: Path | None  # the folder of the replicas' own; None without TLS
     training: TrainingSettings
+    network: NetworkSettings
     children: ChildrenSettings
 
 
@@ -70,11 +73,13 @@ class ReplicaProcess:
                     setup,
                     f"child-{replica}-{next(worker_numbers)}",
                     plan.training,
+                    plan.network,
                     data[0],
                     plan.children,
                 ),
                 plan.children.per_replica,
                 plan.children.max_deaths,
+                shares_gpu=plan.children.shares_gpu,
             ),
         )
 

@@ -1,82 +1,163 @@
-"""The space of plain convolutional networks: filter sizes and numbers of filters."""
+"""The space of convolutional networks: what is decided of each layer, and in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Generator, Sequence
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from child.convolutional.architecture import ConvolutionalArchitecture
+from child.convolutional.layer import (
+    BatchNorm,
+    ContrastNorm,
+    Convolution,
+    Layer,
+    LayerType,
+    Operation,
+    Pooling,
+)
+from child.convolutional.space_settings import ConvolutionalSettings
+from child.space import AnchorDecision, Decision
 
-from child.convolutional.architecture import ConvolutionalArchitecture, ConvolutionalLayer
-from child.space import Decision
+T = TypeVar("T")
 
-Size = Annotated[int, Field(ge=1, le=4096)]
-# Lists in a file; not strict, so that they may become tuples.
-Choices = Annotated[tuple[Size, ...], Field(min_length=1, strict=False)]
-
-
-class ConvolutionalSettings(BaseModel):
-    """The choices that each layer has. Zoph & Le 2017, s4.1: {1, 3, 5, 7} and {24, 36, 48, 64}."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    filter_heights: Choices = (1, 3, 5, 7)
-    filter_widths: Choices = (1, 3, 5, 7)
-    num_filters: Choices = (24, 36, 48, 64)
-
-    @field_validator("filter_heights", "filter_widths", "num_filters")
-    @classmethod
-    def _each_once(cls, choices: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(choices)) < len(choices):
-            raise ValueError("every choice must stand there once")
-        return choices
+# What writes a list down: it yields each decision, and is sent the choice.
+Writing = Generator[Decision | AnchorDecision, int, ConvolutionalArchitecture]
 
 
 class ConvolutionalSpace:
-    """Networks of ``depth`` convolutional layers; see `child.space.Space`.
+    """Networks of ``depth`` decided layers; see `child.space.Space`.
 
-    For each layer, from the image on: filter height, filter width, number of filters. (The
-    order of Zoph & Le 2017, Figure 2, of which strides and anchor points are not predicted here.)
+    For each layer, from the image on: its type, if there are several; then for a convolution
+    filter height, filter width, stride height, stride width, anchor point, number of filters; for
+    pooling the size and the stride of its window, and the anchor point; for the others the anchor
+    point alone. At the end, if it is to be decided, the learning rate. What is fixed is left out.
+
+    Source: Zoph & Le 2017, s3.1, s3.3 and Figure 2. The order of the anchor point and the number of
+    filters is Figure 4's in its first layer; where the learning rate stands is open.
     """
 
+    has_anchors: bool
+
     def __init__(self, settings: ConvolutionalSettings) -> None:
-        self._options = {
-            "filter_height": settings.filter_heights,
-            "filter_width": settings.filter_widths,
-            "num_filters": settings.num_filters,
+        self._settings = settings
+        self.has_anchors = settings.skip_connections
+        options: dict[str, Sequence[object]] = {"layer_type": settings.layer_types}
+        if "convolution" in settings.layer_types:
+            options |= {
+                "filter_height": settings.filter_heights,
+                "filter_width": settings.filter_widths,
+                "stride_height": settings.stride_heights,
+                "stride_width": settings.stride_widths,
+                "num_filters": settings.num_filters,
+            }
+        if {"max_pooling", "average_pooling"} & set(settings.layer_types):
+            options |= {"pool_size": settings.pool_sizes, "pool_stride": settings.pool_strides}
+        options |= {"learning_rate": settings.learning_rates}
+        self._decisions = {
+            kind: Decision(kind, len(choices))
+            for kind, choices in options.items()
+            if len(choices) > 1
         }
-        self._decisions = tuple(Decision(kind, len(o)) for kind, o in self._options.items())
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        return self._decisions
+        return tuple(self._decisions.values())
 
-    def next_decision(self, choices: Sequence[int], depth: int) -> Decision | None:
-        layer, step = divmod(len(choices), len(self._decisions))
-        return self._decisions[step] if layer < depth else None
+    def next_decision(self, choices: Sequence[int], depth: int) -> Decision | AnchorDecision | None:
+        writing = self._write(depth)
+        try:
+            decision = next(writing)
+            for choice in choices:
+                decision = writing.send(choice)
+        except StopIteration:
+            return None
+        return decision
 
     def decode(self, choices: Sequence[int], depth: int) -> ConvolutionalArchitecture:
-        steps = len(self._decisions)
-        if len(choices) != depth * steps:
-            raise ValueError(
-                f"{len(choices)} choices: must be {depth * steps}, {steps} for each of the {depth} "
-                "layers"
-            )
-        for index, choice in enumerate(choices):
-            decision = self._decisions[index % steps]
-            if not 0 <= choice < decision.num_choices:
+        writing = self._write(depth)
+        num_taken = 0
+        try:
+            decision = next(writing)
+            for step, choice in enumerate(choices):
+                if not 0 <= choice < decision.num_choices:
+                    raise ValueError(
+                        f"choices[{step}]={choice}: {decision.kind} has the choices 0 to "
+                        f"{decision.num_choices - 1}"
+                    )
+                num_taken = step + 1
+                decision = writing.send(choice)
+        except StopIteration as end:
+            if num_taken < len(choices):
                 raise ValueError(
-                    f"choices[{index}]={choice}: {decision.kind} has the choices 0 to "
-                    f"{decision.num_choices - 1}"
-                )
-        return ConvolutionalArchitecture(
-            tuple(
-                ConvolutionalLayer(
-                    **{
-                        kind: options[choices[first + step]]
-                        for step, (kind, options) in enumerate(self._options.items())
-                    }
-                )
-                for first in range(0, len(choices), steps)
-            )
+                    f"{len(choices)} choices: must be {num_taken} in this network of depth {depth}"
+                ) from None
+            architecture: ConvolutionalArchitecture = end.value
+            return architecture
+        raise ValueError(
+            f"{len(choices)} choices: must go on with {decision.kind}, up to depth {depth}"
         )
+
+    def _write(self, depth: int) -> Writing:
+        settings = self._settings
+        layers: list[Layer] = []
+        built: list[tuple[int, ...]] = []  # for each decided layer, the numbers it is built as
+        for number in range(depth):
+            operation, feeding = yield from self._layer(number)
+            inputs = tuple(sorted(built_as for j in feeding for built_as in built[j]))
+            first = len(layers) + 1
+            for _ in range(settings.block_size):
+                within = tuple(range(first, len(layers) + 1))
+                layers.append(Layer(operation, inputs + within))
+            built.append(tuple(range(first, len(layers) + 1)))
+        learning_rate = (
+            (yield from self._pick("learning_rate", settings.learning_rates))
+            if settings.learning_rates
+            else None
+        )
+        pooled_after = tuple(p for p in settings.pooled_after if p < len(layers))
+        return ConvolutionalArchitecture(tuple(layers), pooled_after, learning_rate).widened(
+            settings.extra_filters
+        )
+
+    def _layer(
+        self, number: int
+    ) -> Generator[Decision | AnchorDecision, int, tuple[Operation, Sequence[int]]]:
+        """Decide a layer, numbered from 0, and the decided layers that feed it."""
+        settings = self._settings
+        kind: LayerType = yield from self._pick("layer_type", settings.layer_types)
+        operation: Operation
+        match kind:
+            case "convolution":
+                height = yield from self._pick("filter_height", settings.filter_heights)
+                width = yield from self._pick("filter_width", settings.filter_widths)
+                stride_height = yield from self._pick("stride_height", settings.stride_heights)
+                stride_width = yield from self._pick("stride_width", settings.stride_widths)
+                feeding = yield from self._anchor(number)
+                num_filters = yield from self._pick("num_filters", settings.num_filters)
+                operation = Convolution(height, width, num_filters, stride_height, stride_width)
+                return operation, feeding
+            case "max_pooling" | "average_pooling":
+                size = yield from self._pick("pool_size", settings.pool_sizes)
+                stride = yield from self._pick("pool_stride", settings.pool_strides)
+                operation = Pooling(kind, size, size, stride, stride)
+            case "batch_norm":
+                operation = BatchNorm()
+            case "contrast_norm":
+                operation = ContrastNorm()
+        feeding = yield from self._anchor(number)
+        return operation, feeding
+
+    def _anchor(self, number: int) -> Generator[AnchorDecision, int, Sequence[int]]:
+        previous = (number - 1,) if number else ()
+        if not self._settings.skip_connections:
+            return previous
+        if not self._settings.is_chained:
+            decision = AnchorDecision(num_earlier=number)
+            return decision.picked((yield decision))
+        decision = AnchorDecision(num_earlier=max(number - 1, 0))
+        return decision.picked((yield decision)) + previous
+
+    def _pick(self, kind: str, options: Sequence[T]) -> Generator[Decision, int, T]:
+        if len(options) == 1:
+            return options[0]
+        return options[(yield self._decisions[kind])]

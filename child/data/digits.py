@@ -7,7 +7,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from child.data.images import ImageData, LabelledImages, TrainingData
+from child.data.images import ImageData, ImageShape, LabelledImages
+from child.data.split import SplitSeed, draw
+from child.data.whitening import WhiteningKind
 
 NUM_IMAGES = 1797
 
@@ -20,15 +22,27 @@ class DigitsSettings(BaseModel):
     name: Literal["digits"] = "digits"
     num_validation: int = Field(297, ge=1, lt=NUM_IMAGES)
     num_test: int = Field(300, ge=1, lt=NUM_IMAGES)
-    split_seed: int = Field(0, ge=0, lt=2**63, description="Which images go where.")
+    split_seed: SplitSeed = 0
+    whitening: WhiteningKind = "channel"
 
     @property
     def num_train(self) -> int:
         """Images to train on."""
         return NUM_IMAGES - self.num_validation - self.num_test
 
+    @property
+    def num_test_images(self) -> int:
+        return self.num_test
+
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(channels=1, height=8, width=8)
+
+    @property
+    def num_classes(self) -> int:
+        return 10
+
     def load(self) -> ImageData:
-        """Load and split the images; what every settings of a data set can do."""
         return load_digits(self)
 
     @model_validator(mode="after")
@@ -42,24 +56,12 @@ class DigitsSettings(BaseModel):
 
 
 def load_digits(settings: DigitsSettings) -> ImageData:
-    """Load and split the digits; pixels get mean 0 and variance 1 over the training images."""
+    """Load and split the digits; gray goes from 0 to 16, as in scikit-learn."""
     from sklearn.datasets import load_digits as load  # slow to import; only who trains needs it
 
     pixels, labels = load(return_X_y=True)
-    order = np.random.Generator(np.random.PCG64(settings.split_seed)).permutation(NUM_IMAGES)
-    images = pixels.astype(np.float32).reshape(-1, 1, 8, 8)[order]
-    labels = labels.astype(np.int64)[order]
-    num_train = settings.num_train
-    images = (images - images[:num_train].mean()) / images[:num_train].std()
-
-    def part(start: int, stop: int) -> LabelledImages:
-        return LabelledImages(images[start:stop], labels[start:stop])
-
-    return ImageData(
-        search=TrainingData(
-            train=part(0, num_train),
-            validation=part(num_train, num_train + settings.num_validation),
-            num_classes=10,
-        ),
-        test=part(num_train + settings.num_validation, NUM_IMAGES),
-    )
+    images = pixels.astype(np.uint8).reshape(-1, *settings.shape)  # whole numbers: exact
+    digits = LabelledImages(images, labels.astype(np.int64))
+    sizes = [settings.num_train, settings.num_validation, settings.num_test]
+    train, validation, test = map(digits.take, draw(NUM_IMAGES, sizes, settings.split_seed))
+    return ImageData.assemble(train, validation, test, settings.num_classes, settings.whitening)

@@ -34,13 +34,18 @@ INTERRUPTED = 130
     type=click.Path(path_type=Path),
     help="Where the run is kept; must not exist. [default: runs/NAME-DATE-TIME]",
 )
-@click.option("--example", is_flag=True, help="Print the default settings, explained, and exit.")
+@click.option(
+    "--example",
+    is_flag=True,
+    help="Print the settings file that would be read, to copy, and exit.",
+)
 def search(
     settings: Path | None, overrides: tuple[str, ...], run_dir: Path | None, example: bool
 ) -> int:
     """Run a search, and print the best network found.
 
-    SETTINGS is a YAML file; without it, a small search for handwritten digits runs, in 1 to 4
+    SETTINGS is a YAML file, or the name of one that comes with nasrl: digits, mnist, cifar10,
+    cifar10-paper-v1, -v2 and -v3. Without it digits is run, a small search that takes 1 to 4
     minutes on two cores; --example prints its file, which explains every setting.
 
     Ctrl-C stops the search after the networks in training; a second Ctrl-C stops it at once. The
@@ -51,17 +56,21 @@ def search(
     from deploy.interrupts import Interrupts
     from deploy.launch import SearchError, run_search
     from deploy.progress import LiveWatcher, PlainWatcher
+    from deploy.ready import DEFAULT, find_settings
     from deploy.run import Run, RunError
-    from deploy.settings import EXAMPLE, SettingsError, load_settings
+    from deploy.settings import SettingsError, load_settings
     from deploy.summary import summarize
     from workers.process import ProcessSetup
 
     if example:
-        click.echo(EXAMPLE.read_text(encoding="utf-8"), nl=False)
+        try:
+            click.echo(find_settings(settings).read_text(encoding="utf-8"), nl=False)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserMistake(f"{settings} cannot be read: {error}") from error
         return 0
     try:
         chosen = load_settings(settings, overrides)
-        name = settings.stem if settings else "digits"
+        name = settings.stem if settings else DEFAULT
         run = Run.create(
             run_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", chosen
         )

@@ -7,23 +7,67 @@ import json
 import pytest
 from support.spaces import ChainSpace, ConditionalSpace, all_lists
 
-from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
-from child.space import Space
+from child.convolutional.space import ConvolutionalSpace
+from child.convolutional.space_settings import ConvolutionalSettings
+from child.space import AnchorDecision, Decision, Space
 
 
-def convolutional(heights, widths, filters):
+def convolutional(heights, widths, filters, **settings):
     return ConvolutionalSpace(
-        ConvolutionalSettings(filter_heights=heights, filter_widths=widths, num_filters=filters)
+        ConvolutionalSettings(
+            filter_heights=heights,
+            filter_widths=widths,
+            num_filters=filters,
+            **{"skip_connections": False} | settings,
+        )
     )
+
+
+ONE = ((3,), (3,), (4,))  # nothing to decide of a convolution
+TYPES = ("convolution", "max_pooling", "average_pooling", "batch_norm", "contrast_norm")
 
 
 # A space, a depth, and the number of architectures there are of that depth.
 SMALL_SPACES = [
     pytest.param(ConvolutionalSpace(ConvolutionalSettings()), 1, 64, id="paper, 1 layer"),
-    pytest.param(ConvolutionalSpace(ConvolutionalSettings()), 2, 64**2, id="paper, 2 layers"),
+    pytest.param(convolutional((1, 3, 5), (1, 3), (4, 8)), 2, 12**2, id="3x2x2, 2 layers"),
     pytest.param(convolutional((1, 3), (5,), (4, 8, 6)), 1, 6, id="2x1x3, 1 layer"),
     pytest.param(convolutional((1, 3), (5,), (4, 8, 6)), 3, 6**3, id="2x1x3, 3 layers"),
-    pytest.param(convolutional((3,), (3,), (4,)), 5, 1, id="no choice, 5 layers"),
+    pytest.param(convolutional(*ONE), 5, 1, id="no choice, 5 layers"),
+    # The anchor point of layer i has i - 1 bits, or i - 2 where the one before is always taken.
+    pytest.param(convolutional(*ONE, skip_connections=True), 4, 2**6, id="skips, 4 layers"),
+    pytest.param(
+        convolutional((1, 3), (5,), (4, 8), skip_connections=True), 3, 4**3 * 2**3, id="skips, 2x2"
+    ),
+    pytest.param(
+        convolutional(*ONE, skip_connections=True, is_chained=True), 5, 2**6, id="chained, 5 layers"
+    ),
+    pytest.param(
+        convolutional(*ONE, stride_heights=(1, 2, 3), stride_widths=(1, 2)), 3, 6**3, id="strides"
+    ),
+    # A convolution, 2 * 2 windows and strides of each pooling, and the two that have no size.
+    pytest.param(convolutional(*ONE, layer_types=TYPES), 2, (1 + 4 + 4 + 2) ** 2, id="types"),
+    pytest.param(
+        convolutional(*ONE, layer_types=TYPES[:4:3], skip_connections=True),
+        3,
+        2**3 * 2**3,
+        id="types and skips",
+    ),
+    pytest.param(convolutional(*ONE, learning_rates=(0.1, 0.05, 0.01)), 2, 3, id="learning rate"),
+    pytest.param(
+        convolutional(
+            (1, 3),
+            (3,),
+            (4,),
+            skip_connections=True,
+            block_size=3,
+            pooled_after=(2, 5),
+            extra_filters=5,
+        ),
+        3,
+        2**3 * 2**3,
+        id="blocks, pooled",
+    ),
     pytest.param(ChainSpace({"color": 2, "shape": 3}), 2, 6**2, id="chain, 2 layers"),
     pytest.param(ConditionalSpace(), 1, 10, id="conditional, 1 layer"),
     pytest.param(ConditionalSpace(), 3, 10**3, id="conditional, 3 layers"),
@@ -71,7 +115,17 @@ class TestSpace:
     ):
         for choices in all_lists(space, depth):
             met = {space.next_decision(choices[:end], depth) for end in range(len(choices))}
-            assert met <= set(space.decisions)
+            by_softmax = {decision for decision in met if not isinstance(decision, AnchorDecision)}
+            assert by_softmax <= set(space.decisions)
+
+    def test_anchor_points_pick_among_those_before(
+        self, space: Space, depth: int, num_architectures: int
+    ):
+        for choices in all_lists(space, depth):
+            decisions = [space.next_decision(choices[:end], depth) for end in range(len(choices))]
+            anchors = [d for d in decisions if isinstance(d, AnchorDecision)]
+            assert len(anchors) == depth * space.has_anchors
+            assert all(anchor.num_earlier <= before for before, anchor in enumerate(anchors))
 
     def test_decisions_have_one_for_each_kind_with_something_to_choose(
         self, space: Space, depth: int, num_architectures: int
@@ -79,7 +133,8 @@ class TestSpace:
         kinds = [decision.kind for decision in space.decisions]
 
         assert len(set(kinds)) == len(kinds)
-        assert min(decision.num_choices for decision in space.decisions) >= 1
+        assert all(decision.num_choices >= 1 for decision in space.decisions)
+        assert "anchor" not in kinds
 
     def test_decisions_all_occur(self, space: Space, depth: int, num_architectures: int):
         met = {
@@ -88,7 +143,7 @@ class TestSpace:
             for end in range(len(choices))
         }
 
-        assert met == set(space.decisions)
+        assert {d for d in met if isinstance(d, Decision)} == set(space.decisions)
 
     def test_list_cut_short_is_refused(self, space: Space, depth: int, num_architectures: int):
         for choices in all_lists(space, depth):

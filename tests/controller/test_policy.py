@@ -8,7 +8,9 @@ import torch
 from pydantic import ValidationError
 from support.spaces import ChainSpace, ConditionalSpace, all_lists
 
-from child.convolutional.space import ConvolutionalSettings, ConvolutionalSpace
+from child.convolutional.space import ConvolutionalSpace
+from child.convolutional.space_settings import ConvolutionalSettings
+from child.space import AnchorDecision
 from controller.policy import Policy, PolicySettings
 
 # Far from uniform, so that a wrong step shows.
@@ -16,15 +18,34 @@ SETTINGS = PolicySettings(hidden_size=7, num_layers=2, embedding_size=5, init_ra
 
 CHAIN = ChainSpace({"color": 2, "shape": 3})
 CONDITIONAL = ConditionalSpace()
-CONVOLUTIONAL = ConvolutionalSpace(
-    ConvolutionalSettings(filter_heights=(1, 3), filter_widths=(5, 7), num_filters=(2, 3, 4))
+
+
+def convolutional(**settings):
+    small = {"filter_heights": (1, 3), "filter_widths": (5, 7), "num_filters": (2, 3, 4)}
+    return ConvolutionalSpace(ConvolutionalSettings(**small | settings))
+
+
+CONVOLUTIONAL = convolutional(skip_connections=False)
+SKIPS = convolutional(filter_widths=(5,), num_filters=(2,))
+# The anchor points of one batch are met at different steps, and have different numbers of bits.
+TYPED_SKIPS = convolutional(
+    filter_heights=(3,), filter_widths=(5,), layer_types=("convolution", "batch_norm")
 )
+CHAINED_SKIPS = convolutional(
+    filter_heights=(3,), filter_widths=(5,), num_filters=(2,), is_chained=True
+)
+ONLY_SKIPS = convolutional(filter_heights=(3,), filter_widths=(5,), num_filters=(2,))
 SPACES = [
     pytest.param(CHAIN, 2, id="chain, 2 layers"),
     pytest.param(CONVOLUTIONAL, 2, id="convolutional, 2 layers"),
     pytest.param(CONDITIONAL, 1, id="conditional, 1 layer"),
     pytest.param(CONDITIONAL, 2, id="conditional, 2 layers"),
+    pytest.param(SKIPS, 3, id="skips, 3 layers"),
+    pytest.param(TYPED_SKIPS, 3, id="types and skips, 3 layers"),
+    pytest.param(ONLY_SKIPS, 4, id="nothing but skips, 4 layers"),
+    pytest.param(CHAINED_SKIPS, 4, id="chained skips, 4 layers"),
 ]
+ALL_SPACES = [CHAIN, CONDITIONAL, CONVOLUTIONAL, SKIPS, TYPED_SKIPS]
 
 
 def make_policy(space, settings=SETTINGS, seed=0):
@@ -39,19 +60,20 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def by_the_equations(policy, space, choices, depth):
-    """Give the log-probability of every choice by the equations of an LSTM, in float64.
+def by_the_equations(policy, space, choices, depth, temperature=1.0):
+    """Give the log-probability of every choice by the equations of the paper, in float64.
 
-    One rollout, one step, one layer at a time. i, f, g, o: input gate, forget gate, candidate,
-    output gate.
+    One rollout, one step, one layer, one bit at a time. i, f, g, o: input gate, forget gate,
+    candidate, output gate of the LSTM.
     """
     weights = {name: p.detach().double().numpy() for name, p in policy.named_parameters()}
     num_layers = sum("weight_hh" in name for name in weights)
     hidden_size = weights["lstm.weight_hh_l0"].shape[1]
     h = np.zeros((num_layers, hidden_size))
     c = np.zeros((num_layers, hidden_size))
-    x = weights["first_input"]
+    x = weights.get("first_input", np.zeros(weights["lstm.weight_ih_l0"].shape[1]))
     log_probs = []
+    at_anchors = []
     for step, choice in enumerate(choices):
         for layer in range(num_layers):
             gates = (
@@ -64,8 +86,27 @@ def by_the_equations(policy, space, choices, depth):
             c[layer] = sigmoid(f) * c[layer] + sigmoid(i) * np.tanh(g)
             h[layer] = sigmoid(o) * np.tanh(c[layer])
             x = h[layer]
-        kind = f"of_{space.next_decision(choices[:step], depth).kind}"
+        decision = space.next_decision(choices[:step], depth)
+        if isinstance(decision, AnchorDecision):
+            log_prob, taken = 0.0, []
+            for j in range(decision.num_earlier):
+                mixed = weights["anchors.previous.weight"] @ at_anchors[j]
+                mixed = np.tanh(mixed + weights["anchors.current.weight"] @ x)
+                probability = sigmoid(weights["anchors.vector"] @ mixed / temperature)
+                is_taken = choice // 2**j % 2 == 1
+                log_prob += np.log(probability if is_taken else 1 - probability)
+                taken += [at_anchors[j]] * is_taken
+            log_probs.append(log_prob)
+            at_anchors.append(x.copy())
+            if "anchors.input" in weights:
+                x = weights["anchors.input"]
+            else:
+                mean = np.mean(taken, axis=0) if taken else np.zeros(hidden_size)
+                x = weights["anchors.embedding.weight"] @ mean + weights["anchors.embedding.bias"]
+            continue
+        kind = f"of_{decision.kind}"
         logits = weights[f"softmaxes.{kind}.weight"] @ x + weights[f"softmaxes.{kind}.bias"]
+        logits = logits / temperature
         log_probs.append(logits[choice] - np.log(np.exp(logits).sum()))
         x = weights[f"embeddings.{kind}.weight"][choice]
     return log_probs
@@ -75,6 +116,7 @@ def test_settings_by_default_are_those_of_the_paper():
     settings = PolicySettings()
 
     assert (settings.hidden_size, settings.num_layers, settings.init_range) == (35, 2, 0.08)
+    assert settings.temperature == 1
 
 
 @pytest.mark.parametrize(
@@ -84,7 +126,10 @@ def test_settings_by_default_are_those_of_the_paper():
         ({"num_layers": 0}, "num_layers"),
         ({"embedding_size": 0}, "embedding_size"),
         ({"init_range": 0}, "init_range"),
-        ({"temperature": 2}, "temperature\n.*not permitted"),
+        ({"temperature": 0}, "temperature"),
+        ({"first_input": "ones"}, "first_input"),
+        ({"anchor_input": "sum"}, "anchor_input"),
+        ({"size": 2}, "size\n.*not permitted"),
     ],
 )
 def test_settings_that_make_no_policy_are_refused(settings, message):
@@ -177,6 +222,40 @@ def test_log_probs_are_those_of_the_equations_one_rollout_at_a_time(space, depth
         np.testing.assert_allclose(row[: len(choices)], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"first_input": "zeros"}, {"anchor_input": "learned"}, {"temperature": 0.5}],
+    ids=str,
+)
+@pytest.mark.parametrize("space", [SKIPS, TYPED_SKIPS])
+def test_log_probs_with_other_settings_are_those_of_the_equations(space, changed):
+    policy = make_policy(space, SETTINGS.model_copy(update=changed))
+    lists = list(all_lists(space, 3))[::5]
+
+    log_probs = policy.log_probs([3] * len(lists), lists).detach().numpy()
+
+    temperature = changed.get("temperature", 1.0)
+    for row, choices in zip(log_probs, lists, strict=True):
+        expected = by_the_equations(policy, space, choices, 3, temperature)
+        np.testing.assert_allclose(row[: len(choices)], expected, atol=1e-5)
+
+
+def test_first_input_and_the_one_after_an_anchor_point_are_weights_only_where_they_are_learned():
+    names = {name for name, _ in make_policy(SKIPS).named_parameters()}
+    changed = {"first_input": "zeros", "anchor_input": "learned"}
+    others = {
+        name
+        for name, _ in make_policy(SKIPS, SETTINGS.model_copy(update=changed)).named_parameters()
+    }
+
+    assert names - others == {"first_input", "anchors.embedding.weight", "anchors.embedding.bias"}
+    assert others - names == {"anchors.input"}
+
+
+def test_policy_of_a_space_without_anchor_points_has_no_weights_for_them():
+    assert not any("anchor" in name for name, _ in make_policy(CONVOLUTIONAL).named_parameters())
+
+
 def test_log_probs_of_rollouts_shorter_than_the_longest_end_with_zeros():
     policy = make_policy(CONDITIONAL)
 
@@ -186,7 +265,7 @@ def test_log_probs_of_rollouts_shorter_than_the_longest_end_with_zeros():
     np.testing.assert_array_equal(log_probs == 0, [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
 
 
-@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL, CONVOLUTIONAL])
+@pytest.mark.parametrize("space", ALL_SPACES)
 def test_log_probs_in_a_batch_of_mixed_depths_are_those_alone(space):
     policy = make_policy(space)
     depths = [3, 1, 2, 1, 4, 2, 3]
@@ -200,7 +279,7 @@ def test_log_probs_in_a_batch_of_mixed_depths_are_those_alone(space):
         torch.testing.assert_close(row[: len(choices)], alone, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL])
+@pytest.mark.parametrize("space", ALL_SPACES)
 def test_gradient_of_log_probs_agrees_with_finite_differences(space):
     policy = make_policy(space).double()
     depths = [2, 1, 3, 2]
@@ -236,7 +315,7 @@ def test_policy_prefers_no_choice_beforehand():
 # --- Rollouts.
 
 
-@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL, CONVOLUTIONAL])
+@pytest.mark.parametrize("space", ALL_SPACES)
 def test_rollouts_are_complete_lists_of_their_depth(space):
     depths = [1, 2, 3] * 10
 
@@ -247,7 +326,7 @@ def test_rollouts_are_complete_lists_of_their_depth(space):
         assert len(rollout.log_probs) == len(rollout.choices)
 
 
-@pytest.mark.parametrize("space", [CHAIN, CONDITIONAL, CONVOLUTIONAL])
+@pytest.mark.parametrize("space", ALL_SPACES)
 def test_log_probs_of_rollouts_are_those_of_teacher_forcing(space):
     policy = make_policy(space)
     depths = [1, 2, 3, 2, 1]
@@ -315,6 +394,33 @@ class ConstantGenerator:
 
     def random(self):
         return self._drawn
+
+
+class ListedGenerator:
+    """Draws the numbers of a list, in its order."""
+
+    def __init__(self, drawn):
+        self._drawn = list(drawn)
+
+    def random(self, size=None):
+        drawn = [self._drawn.pop(0) for _ in range(1 if size is None else size)]
+        return drawn[0] if size is None else np.array(drawn)
+
+
+def test_bit_of_an_anchor_point_is_one_where_the_draw_is_below_its_probability():
+    policy = make_policy(ONLY_SKIPS)
+    single = [
+        policy.log_probs([3], [[0, 0, mask]])[0, 2].double().exp().item() for mask in range(4)
+    ]
+    first, second = single[1] + single[3], single[2] + single[3]  # of each bit to be one
+
+    def drawn(*numbers):
+        return policy.sample([3], [ListedGenerator([0.999999, *numbers])])[0].choices[2]
+
+    assert drawn(first - 1e-4, second - 1e-4) == 0b11
+    assert drawn(first + 1e-4, second - 1e-4) == 0b10
+    assert drawn(first - 1e-4, second + 1e-4) == 0b01
+    assert drawn(first + 1e-4, second + 1e-4) == 0b00
 
 
 def test_smallest_draw_is_the_first_choice_and_the_largest_the_last():

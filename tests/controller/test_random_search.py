@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from support.spaces import ChainSpace, ConditionalSpace
 
+from child.convolutional.space import ConvolutionalSpace
+from child.convolutional.space_settings import ConvolutionalSettings
 from controller.random_search import RandomSearch
 
 CONDITIONAL = ConditionalSpace()
+SKIPS = ConvolutionalSpace(
+    ConvolutionalSettings(filter_heights=(3,), filter_widths=(3,), num_filters=(4,))
+)
 
 
 def generators(number):
@@ -16,18 +21,19 @@ def generators(number):
 
 
 @pytest.mark.parametrize(
-    ("space", "probability"),
+    ("space", "depth", "probability"),
     [
-        (ChainSpace({"color": 2, "shape": 3}), lambda choices: 1 / 6),
+        (ChainSpace({"color": 2, "shape": 3}), 1, lambda choices: 1 / 6),
         # Of a type each choice is as probable as another, not each architecture.
-        (CONDITIONAL, lambda choices: (1 / 18, 1 / 9, 1 / 3)[choices[0]]),
+        (CONDITIONAL, 1, lambda choices: (1 / 18, 1 / 9, 1 / 3)[choices[0]]),
+        (SKIPS, 3, lambda choices: 1 / 8),
     ],
-    ids=["chain", "conditional"],
+    ids=["chain", "conditional", "skips"],
 )
-def test_choices_are_uniform(space, probability):
+def test_choices_are_uniform(space, depth, probability):
     number = 6000
 
-    rollouts = RandomSearch(space, 5).sample([1] * number, generators(number))
+    rollouts = RandomSearch(space, 5).sample([depth] * number, generators(number))
 
     found = Counter(rollout.choices for rollout in rollouts)
     expected = {choices: number * probability(choices) for choices in found}
@@ -74,3 +80,12 @@ def test_gradient_is_zero_and_of_the_length_of_the_parameters(num_parameters):
     assert gradient.dtype == np.float32
     assert gradient.shape == (num_parameters,)
     assert not gradient.any()
+
+
+def test_anchor_point_with_more_bits_than_a_machine_word_is_drawn():
+    rollout = RandomSearch(SKIPS, 5).sample([80], generators(1))[0]
+
+    assert len(rollout.choices) == 80
+    assert 2**70 < rollout.choices[-1] < 2**79
+    assert rollout.log_prob == pytest.approx(-np.log(2) * 79 * 80 / 2)
+    assert len(SKIPS.decode(rollout.choices, 80).layers) == 80

@@ -82,11 +82,13 @@ def test_override_reaches_its_setting(override, value):
         ("num_trials=0", "num_trials=0: must be greater than or equal to 1"),
         ("num_trials=many", "num_trials='many': must be a valid integer"),
         ("num_trial=5", "unknown setting 'num_trial'; did you mean 'num_trials'? known: seed,"),
-        ("policy.hiden_size=5", "'policy.hiden_size'; did you mean 'hidden_size'? known: hidden_"),
+        ("policy.hiden_size=5", "'policy.hiden_size'; did you mean 'policy.hidden_size'? known"),
         ("policy=5", "policy=5: must hold settings: hidden_size, num_layers"),
         ("strategy=annealing", "strategy='annealing': must be 'reinforce' or 'random'"),
         ("space.num_filters=[8, 8]", "num_filters=[8, 8]: every choice must stand there once"),
-        ("space.num_filters=[]", "space.num_filters=[]"),
+        ("space.num_filters=[]", "space.num_filters=[]: must have at least one value"),
+        ("num_trials=", "num_trials has no value: must be a valid integer"),
+        ("baseline_decay=nan", "baseline_decay='nan': must be a finite number"),
         ("space.num_filters=[0]", "space.num_filters.0=0: must be greater than or equal to 1"),
         ("training.momentum=0", "nesterov=true and momentum=0"),
         ("num_trials=true", "num_trials=True: must be a valid integer"),
@@ -118,7 +120,7 @@ def test_override_reaches_its_setting(override, value):
         ("client.pull_timeout_s=1e300", "client.pull_timeout_s=1e+300: must be less than or equal"),
         ("children.num_gpus=0.001", "children.num_gpus=0.001: must be 0.01 to 1 of one GPU, or"),
         ("baseline_decay=1", "baseline_decay=1: must be less than 1"),
-        ("data.name=cifar", "data.name='cifar': must be 'digits'"),
+        ("data.name=cifar", "data.name='cifar': must be one of digits, mnist, fashion-mnist, "),
         ("seed", "--set seed: must be key=value"),
         ("seed=[", "--set seed=[: the value is not YAML"),
         ("seed.x=1", "--set seed.x=1: 'seed' is a value and has no keys"),
@@ -173,6 +175,24 @@ def test_file_that_is_no_settings_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         load_settings(path)
+
+
+def test_list_of_wrong_values_is_not_said_to_be_too_short_as_well():
+    with pytest.raises(SettingsError) as caught:
+        load_settings(overrides=["space.num_filters=[0, -1]"])
+    assert str(caught.value).startswith("2 mistakes in the settings")
+
+
+def test_file_that_is_no_text_is_said_to_be_none(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(b"\x7fELF\xff\xfe")
+    with pytest.raises(SettingsError, match=r"settings\.yaml is not a text file: 'utf-8' codec"):
+        load_settings(path)
+
+
+def test_directory_in_the_place_of_a_file_is_said_to_be_one(tmp_path):
+    with pytest.raises(SettingsError, match=r"is a directory: must be a YAML file$"):
+        load_settings(tmp_path)
 
 
 def test_file_that_does_not_exist_is_named(tmp_path):
@@ -257,6 +277,9 @@ def test_shards_that_others_can_reach_have_tls_unless_told_otherwise(
     [
         ("shards.addresses=[a:1]", "shards.addresses: 1 addresses: must be none, or num_shards=2"),
         ("shards.addresses=[a:1,b]", "shards.addresses=.*'b' must be host:port"),
+        ("shards.addresses=[a:1,b:0]", "'b:0' must be host:port, with a port from 1 to 65535"),
+        ("shards.addresses=[a:99999,b:2]", "'a:99999' must be host:port, with a port from 1 to"),
+        ("shards.addresses=[a:1,a:1]", "shards.addresses=.*'a:1' stands there twice; each shard"),
     ],
 )
 def test_addresses_of_shards_must_be_one_for_each_with_a_port(override, complaint):

@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from child.convolutional.architecture import ConvolutionalArchitecture
+from child.convolutional.layer import BatchNorm, Convolution, Layer
 from controller.records import Progress, PushRecord
 from controller.trial import Trial
 from deploy.launch import FinalTest, SearchResult
 from deploy.settings import load_settings
 from deploy.summary import summarize
 
+CHAIN = ConvolutionalArchitecture((Layer(Convolution(3, 5, 8)),))
+SKIPS = ConvolutionalArchitecture(
+    (Layer(Convolution(3, 5, 8)), Layer(Convolution(1, 1, 4, 2, 2)), Layer(BatchNorm(), (1, 2)))
+)
 
-def trial(number, reward, record_number=None, state="completed"):
-    layer = {"filter_height": 3, "filter_width": 5, "num_filters": 8}
+
+def trial(number, reward, record_number=None, state="completed", architecture=CHAIN):
     return Trial(
         trial=number,
         state=state,
@@ -26,7 +32,7 @@ def trial(number, reward, record_number=None, state="completed"):
         record_number=record_number or number,
         decisions=[("filter_height", 1), ("filter_width", 2), ("num_filters", 0)],
         log_probs=[-1.0, -1.0, -1.0],
-        architecture={"layers": [layer]},
+        architecture=architecture.to_json(),
         seed=1,
         versions=[0, 0],
         reward=reward,
@@ -36,6 +42,7 @@ def trial(number, reward, record_number=None, state="completed"):
         num_parameters=1234,
         seconds=1.0,
         reason="",
+        is_out_of_memory=False,
         push_replica=0,
         push_sequence=number,
     )
@@ -64,17 +71,28 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", **progre
 
 
 def test_summary_says_how_the_rewards_moved_in_the_order_of_the_results():
-    # Results came in the order of trials 1 3 2 4 5 6 7 8.
-    rewards = [0.0, 0.4, 0.2, 0.4, 0.5, 0.5, 0.75, 0.25]
-    order = [1, 3, 2, 4, 5, 6, 7, 8]
-    trials = [trial(n, r, o) for n, r, o in zip(range(1, 9), rewards, order, strict=True)]
-    text = say(trials)
+    # Results came in the order of trials 20, 19, ... 1.
+    rewards = [0.0, 0.1, 0.2, 0.1, 0.1] + [0.4] * 5 + [0.5] * 5 + [0.75, 0.25, 0.5, 0.5, 0.5]
+    text = say([trial(20 - n, reward, n + 1) for n, reward in enumerate(rewards)])
     assert "Rewards        0.100 -> 0.400 -> 0.500 -> 0.500   (mean of each quarter" in text
     assert "  accuracy     10.0% -> 40.0% -> 50.0% -> 50.0%" in text
 
 
 def test_summary_of_few_trials_lists_their_rewards():
     assert "Rewards        0.250, 0.750" in say([trial(1, 0.25), trial(2, 0.75)])
+
+
+@pytest.mark.parametrize("number", [4, 19])
+def test_summary_of_too_few_trials_does_not_say_how_the_rewards_moved(number):
+    text = say([trial(n, 0.25) for n in range(1, number + 1)])
+    assert "Rewards        mean 0.250 (too few trials to say how they moved)" in text
+    assert "->" not in text
+
+
+def test_summary_of_a_stopped_search_says_that_nothing_was_tested():
+    said = "  test         left out, since the search was stopped"
+    assert said in say([trial(1, 0.25)], state="stopped")
+    assert said not in say([], state="stopped")
 
 
 def test_summary_names_the_best_network_with_its_accuracies():
@@ -121,3 +139,12 @@ def test_summary_gives_staleness_over_all_shards_of_all_pushes():
 def test_summary_ends_with_commands_that_can_be_pasted():
     text = say([trial(1, 0.5)], program=".venv/bin/nasrl", path="/tmp/my run")
     assert ".venv/bin/nasrl trials '/tmp/my run' --top 10" in text
+
+
+def test_summary_explains_the_signs_of_the_network_that_it_prints():
+    plain = say([trial(1, 0.5)])
+    skips = say([trial(1, 0.5, architecture=SKIPS)])
+
+    assert "3x5,8   (filter height x width, filters; layer by layer)" in plain
+    assert "3x5,8 - 1x1/2x2,4 <image - batch norm <1,2" in skips
+    assert "(filter height x width/strides, filters <layers that feed it; layer by layer)" in skips

@@ -15,7 +15,10 @@ SMALL = {
     "children.num_cpus": 0.25,
     "training.num_epochs": 1,
     "space.num_filters": [4, 8],
-    "schedule.num_layers": 2,
+    "space.skip_connections": "true",
+    "space.layer_types": "[convolution, max_pooling]",
+    "space.learning_rates": "[0.02, 0.05]",
+    "schedule.num_layers": 3,
 }
 
 

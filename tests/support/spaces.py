@@ -30,6 +30,8 @@ class ToySpace:
     A subclass says which decision follows the choices made in one layer, None when it is complete.
     """
 
+    has_anchors = False
+
     def __init__(self, *decisions: Decision) -> None:
         self._decisions = decisions
 

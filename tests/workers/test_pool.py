@@ -6,6 +6,7 @@ import pytest
 import ray
 
 from child.convolutional.architecture import ConvolutionalArchitecture
+from child.convolutional.layer import Convolution, Layer
 from child.result import TrialResult
 from controller.replica import Child
 from workers.pool import ChildPool
@@ -22,7 +23,7 @@ class Worker:
     def is_ready(self):
         return True
 
-    def train(self, child):
+    def train(self, child, is_alone):
         marks = list(self._deaths_dir.glob(f"{child.trial}-*"))
         if len(marks) < self._deadly.get(child.trial, 0):
             (self._deaths_dir / f"{child.trial}-{len(marks)}").touch()
@@ -34,7 +35,8 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def children(number):
-    return [Child(t, ConvolutionalArchitecture(()), seed=100 + t) for t in range(1, number + 1)]
+    architecture = ConvolutionalArchitecture((Layer(Convolution(3, 3, 4)),))
+    return [Child(t, architecture, seed=100 + t) for t in range(1, number + 1)]
 
 
 def pool(deaths_dir, deadly):
@@ -94,11 +96,43 @@ def test_workers_that_do_not_get_ready_are_named_with_the_time(monkeypatch):
         ChildPool(lambda: spawn(Worker, None, {}, num_cpus=3), num_workers=1, max_deaths=3)
 
 
+class Crowded:
+    """Has memory for trial 1 only when alone, for trial 2 never, for all others always."""
+
+    def is_ready(self):
+        return True
+
+    def train(self, child, is_alone):
+        if child.trial == 2 or (child.trial == 1 and not is_alone):
+            reason = f"no memory, alone: {is_alone}"
+            return TrialResult("infeasible", 0.0, (), None, 0, 0.0, reason, is_out_of_memory=True)
+        return TrialResult("completed", 0.5, (0.5,), 0.5, int(is_alone), 0.0)
+
+
+def test_child_that_runs_out_of_the_memory_of_a_shared_gpu_is_tried_once_more_alone():
+    used = ChildPool(lambda: spawn(Crowded), num_workers=2, max_deaths=3, shares_gpu=True)
+
+    results = dict(used.train(children(3)))
+
+    assert {t: (r.state, r.num_parameters) for t, r in results.items()} == {
+        1: ("completed", 1),
+        2: ("infeasible", 0),
+        3: ("completed", 0),
+    }
+    assert results[2].reason == "no memory, alone: True"
+
+
+def test_child_that_runs_out_of_the_memory_of_its_own_device_is_infeasible_at_once():
+    used = ChildPool(lambda: spawn(Crowded), num_workers=1, max_deaths=3)
+
+    assert dict(used.train(children(1)))[1].reason == "no memory, alone: False"
+
+
 class Failing:
     def is_ready(self):
         return True
 
-    def train(self, child):
+    def train(self, child, is_alone):
         self.fail()
 
     def fail(self):

@@ -19,13 +19,8 @@ def parts(data):
     return [data.search.train, data.search.validation, data.test]
 
 
-def gray_levels(data):
-    """Undo the scaling of the pixels, which in scikit-learn are whole numbers from 0 to 16."""
-    pixels = np.concatenate([part.images for part in parts(data)])
-    lowest, highest = pixels.min(), pixels.max()
-    levels = (pixels - lowest) / (highest - lowest) * 16
-    np.testing.assert_allclose(levels, levels.round(), atol=1e-4)
-    return levels.round().astype(int).reshape(len(pixels), 64)
+def pixels(part):
+    return part.images.reshape(len(part), 64)
 
 
 def counted(images, labels):
@@ -54,26 +49,40 @@ def test_digits_of_all_parts_are_those_of_scikit_learn_each_once(settings):
     data = load_digits(settings)
 
     images, labels = load_from_sklearn(return_X_y=True)
-    found = counted(gray_levels(data), np.concatenate([part.labels for part in parts(data)]))
+    found = counted(
+        np.concatenate([pixels(part) for part in parts(data)]),
+        np.concatenate([part.labels for part in parts(data)]),
+    )
     assert found == counted(images.astype(int), labels)
 
 
 def test_digits_are_images_of_one_channel_with_classes_from_0_to_9(digits):
-    assert digits.search.num_channels == 1
+    assert digits.search.shape == (1, 8, 8)
     assert digits.search.num_classes == 10
     for part in parts(digits):
         assert part.images.shape == (len(part), 1, 8, 8)
-        assert part.images.dtype == np.float32
+        assert part.images.dtype == np.uint8
         assert part.labels.shape == (len(part),)
         assert part.labels.dtype == np.int64
         assert set(part.labels.tolist()) == set(range(10))
 
 
 def test_digits_have_mean_0_and_variance_1_over_the_images_to_train_on(digits):
-    pixels = digits.search.train.images.astype(np.float64)
+    whitening = digits.search.whitening
+    white = (digits.search.train.images - whitening.mean.astype(np.float64)) * whitening.scale
 
-    assert pixels.mean() == pytest.approx(0, abs=1e-6)
-    assert pixels.var() == pytest.approx(1, abs=1e-6)
+    assert white.mean() == pytest.approx(0, abs=1e-6)
+    assert white.var() == pytest.approx(1, abs=1e-6)
+
+
+def test_digits_are_split_in_the_order_that_seed_0_has_always_drawn(digits):
+    images, labels = load_from_sklearn(return_X_y=True)
+    order = np.random.Generator(np.random.PCG64(0)).permutation(1797)
+
+    found = np.concatenate([pixels(part) for part in parts(digits)])
+    np.testing.assert_array_equal(found, images[order])
+    assert digits.search.train.labels.tolist() == labels[order[:1200]].tolist()
+    assert digits.test.labels.tolist() == labels[order[1497:]].tolist()
 
 
 def test_digits_with_the_same_seed_are_split_the_same_way(digits):
@@ -87,9 +96,10 @@ def test_digits_with_the_same_seed_are_split_the_same_way(digits):
 def test_digits_with_another_seed_are_split_another_way(digits):
     other = load_digits(DigitsSettings(split_seed=1))
 
-    levels, other_levels = gray_levels(digits)[1200:], gray_levels(other)[1200:]
-    held_out = counted(levels, np.zeros(597))
-    others = counted(other_levels, np.zeros(597))
+    held_out, others = (
+        counted(np.concatenate([pixels(data.search.validation), pixels(data.test)]), np.zeros(597))
+        for data in (digits, other)
+    )
     # By chance a third of the images are held out both times: 198, standard deviation 9.4.
     assert 140 < (held_out & others).total() < 260
 
@@ -105,6 +115,7 @@ def test_digits_with_another_seed_are_split_another_way(digits):
         ({"num_test": 0}, "num_test"),
         ({"split_seed": -1}, "split_seed"),
         ({"name": "letters"}, "name"),
+        ({"whitening": "pca"}, "whitening"),
         ({"validation": 3}, "validation\n.*not permitted"),
     ],
 )

@@ -1,0 +1,20 @@
+"""What can be wrong with the files of a data set."""
+
+from __future__ import annotations
+
+
+class DataError(Exception):
+    """A data set cannot be loaded; the message names the folder and the files.
+
+    DataError
+      DataMissing  files are not there, or too few: put them there
+      DataCorrupt  a file is not what it must be: replace or remove it
+    """
+
+
+class DataMissing(DataError):
+    """Files that must be there are not, and could not be downloaded."""
+
+
+class DataCorrupt(DataError):
+    """A file is cut short, or another one than its name says."""

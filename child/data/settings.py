@@ -1,0 +1,17 @@
+"""The settings of a data set, of whichever kind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from child.data.benchmark import BenchmarkSettings
+from child.data.digits import DigitsSettings
+from child.data.image_folder import FolderSettings
+
+# Each kind can `load()` its images, and tells before that their `shape`, `num_classes`,
+# `num_validation` and `num_test_images`; only those of a folder look at the disk for it.
+DataSettings = Annotated[
+    DigitsSettings | BenchmarkSettings | FolderSettings, Field(discriminator="name")
+]

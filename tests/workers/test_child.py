@@ -1,0 +1,93 @@
+"""A child worker in this process, on real digits."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+
+from child.convolutional.architecture import ConvolutionalArchitecture
+from child.convolutional.layer import Convolution, Layer
+from child.convolutional.network_settings import NetworkSettings
+from child.data.digits import DigitsSettings
+from child.training_settings import TrainingSettings
+from controller.replica import Child
+from workers.child import ChildrenSettings, ChildWorker
+from workers.process import ProcessSetup
+
+DATA = DigitsSettings(num_validation=300, num_test=1000).load()
+QUICK = {
+    "num_epochs": 2,
+    "schedule": {"kind": "constant"},
+    "augmentation": {"crop": "none", "flip": False},
+}
+CHAIN = (Layer(Convolution(3, 3, 8)), Layer(Convolution(3, 3, 8), (1,)))
+# 3 * 3 * 1 * 8, 3 * 3 * 8 * 8, two times scale and shift of 8, and the classifier.
+NUM_PARAMETERS = 72 + 576 + 2 * 16 + 8 * 10 + 10
+
+
+@pytest.fixture
+def make_worker(tmp_path, monkeypatch):
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+    def make(**training):
+        settings = TrainingSettings.model_validate(QUICK | training)
+        children = ChildrenSettings(num_gpus=0.0)
+        setup = ProcessSetup(tmp_path)
+        return ChildWorker(setup, "child", settings, NetworkSettings(), DATA.search, children)
+
+    yield make
+    for handler in root.handlers[len(before) :]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+
+
+def child(learning_rate=None, trial=7):
+    return Child(trial, ConvolutionalArchitecture(CHAIN, learning_rate=learning_rate), seed=3)
+
+
+def test_child_is_trained_and_tested_as_its_architecture_says(make_worker):
+    worker = make_worker()
+
+    result = worker.train(child())
+    again, accuracy = worker.test(child(), DATA.test)
+
+    assert (result.state, result.num_parameters) == ("completed", NUM_PARAMETERS)
+    assert again.accuracies == result.accuracies
+    assert 0 < accuracy < 1
+
+
+def test_learning_rate_that_was_decided_takes_the_place_of_the_setting(make_worker):
+    decided = make_worker(learning_rate=0.5).train(child(learning_rate=0.03))
+
+    assert decided.accuracies == make_worker(learning_rate=0.03).train(child()).accuracies
+    assert decided.accuracies != make_worker(learning_rate=0.5).train(child()).accuracies
+
+
+def test_network_of_as_many_parameters_as_the_limit_is_trained(make_worker):
+    assert make_worker(max_parameters=NUM_PARAMETERS).train(child()).state == "completed"
+
+
+def test_network_of_more_parameters_than_the_limit_is_infeasible_and_never_built(
+    make_worker, monkeypatch
+):
+    worker = make_worker(max_parameters=NUM_PARAMETERS - 1)
+    monkeypatch.setattr("workers.child.ConvolutionalNetwork", None)  # a call would raise
+
+    result = worker.train(child())
+
+    assert (result.state, result.reward) == ("infeasible", 0)
+    assert result.reason == (
+        f"max_parameters={NUM_PARAMETERS - 1}: the network has {NUM_PARAMETERS}"
+    )
+
+
+def test_every_epoch_of_a_child_is_in_the_log_of_its_worker(make_worker, tmp_path):
+    make_worker(num_epochs=3).train(child(trial=41))
+
+    lines = re.findall(r"trial 41, epoch (\d) of 3: loss", (tmp_path / "child.log").read_text())
+    assert lines == ["1", "2", "3"]
