@@ -53,8 +53,8 @@ NUM_EPOCHS = 50
 PACKED = (1, 2, 4, 8)
 # Dense products in 16 bits, 10**12 operations a second, as the maker gives them.
 PEAK_TFLOPS = {
-    "H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121,
-    "V100": 125, "T4": 65,
+    "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362,
+    "L40": 181, "L4": 121, "V100": 125, "T4": 65,
 }  # fmt: skip
 
 
@@ -220,7 +220,9 @@ def main() -> None:
     peak = arguments.peak_tflops
     if device.type == "cuda":
         machine = torch.cuda.get_device_name()
-        peak = peak or next((t for part, t in PEAK_TFLOPS.items() if part in machine), None)
+        words = f"{machine.replace('-', ' ')} "
+        known = (t for part, t in PEAK_TFLOPS.items() if f" {part} " in words)
+        peak = peak or next(known, None)
     rows = []
     for name in arguments.networks:
         found = compare(name, arguments, device)

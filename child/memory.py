@@ -15,14 +15,45 @@ _TEXTS = (
     "bad_alloc",
     "CUDA error: out of memory",
     "STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
 )
+# What a GPU's libraries say for want of memory, and for other reasons.
+_AMBIGUOUS_TEXTS = (
+    "unable to find an engine to execute",
+    "STATUS_NOT_INITIALIZED",
+    "NVML_SUCCESS == r INTERNAL ASSERT",
+)
+_FULL_FRACTION = 0.05  # of a GPU's memory, free, below which they are taken to mean memory
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory could not be had, on a CPU or a GPU."""
+def is_out_of_memory(error: BaseException, device: torch.device) -> bool:
+    """Tell whether an error that was just raised means that the device's memory could not be had.
+
+    What can mean something else counts where the memory of the GPU is nearly full.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
+    if not isinstance(error, RuntimeError):
+        return False
+    if any(text in str(error) for text in _TEXTS):
+        return True
+    if device.type != "cuda" or not any(text in str(error) for text in _AMBIGUOUS_TEXTS):
+        return False
+    free_bytes, all_bytes = torch.cuda.mem_get_info(device)
+    return free_bytes < _FULL_FRACTION * all_bytes
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Tell whether an error leaves a process unable to use its GPU: only a new one can.
+
+    Such are an illegal access, an uncorrectable error of the memory, a failed launch.
+    """
+    return (
+        isinstance(error, RuntimeError)
+        and not isinstance(error, torch.OutOfMemoryError)
+        and "CUDA error: " in str(error)
+        and "CUDA error: out of memory" not in str(error)
+    )
 
 
 def forget_locals(error: BaseException) -> None:

@@ -17,7 +17,10 @@ from child.resident import resident
 from child.result import Infeasible
 from child.training_settings import TrainingSettings
 
-EVALUATION_BATCH = 512  # images; bounds memory, changes no result
+# Batches of the evaluation, in those of the training, which takes more memory for each image, and
+# in images.
+EVALUATION_BATCHES = 4
+MAX_EVALUATION_BATCH = 512
 
 
 class ResidentImages(NamedTuple):
@@ -57,7 +60,7 @@ class Passes:
         self._device = device
         is_channels_last = settings.is_channels_last and device.type == "cuda"
         self._layout = torch.channels_last if is_channels_last else torch.contiguous_format
-        self._precision = Precision(settings.precision, device)
+        self.precision = Precision(settings.precision, device)
         self._augmentation = Augmentation(settings.augmentation, data.whitening, data.shape, device)
 
     def learner(self, network: nn.Module) -> Learner:
@@ -70,7 +73,7 @@ class Passes:
             nesterov=self._settings.nesterov,
             weight_decay=self._settings.weight_decay,
         )
-        return Learner(network, optimizer, self._precision.scaler())
+        return Learner(network, optimizer, self.precision.scaler())
 
     def train(
         self,
@@ -115,7 +118,8 @@ class Passes:
         """
         network.eval()
         correct, finite = [], []
-        for images, labels in zip(*(each.split(EVALUATION_BATCH) for each in part), strict=True):
+        size = min(EVALUATION_BATCHES * self._settings.batch_size, MAX_EVALUATION_BATCH)
+        for images, labels in zip(*(each.split(size) for each in part), strict=True):
             logits = self._logits(network, self._augmentation.evaluation(images))
             correct.append((logits.argmax(dim=1) == labels).sum())
             finite.append(logits.isfinite().all())
@@ -124,7 +128,7 @@ class Passes:
         return int(torch.stack(correct).sum()) / len(part.labels)
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        with self._precision.autocast():
+        with self.precision.autocast():
             logits: Tensor = network(images.contiguous(memory_format=self._layout))
         return logits.float()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -13,7 +15,8 @@ class Precision:
     """Convolutions and products in one number format; weights, sums and losses in float32.
 
     auto: float32 on a CPU; on a GPU bfloat16 where it computes in that, else float16. Open in the
-    paper, which is older than either on a GPU; float32 is what it must have used.
+    paper, which is older than either on a GPU; float32 is what it must have used. float32 is whole:
+    TF32, in which torch has GPUs compute convolutions unless it is told otherwise, is off.
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
@@ -25,6 +28,20 @@ class Precision:
         return torch.autocast(
             self._device_type, dtype=self.dtype, enabled=self.dtype != torch.float32
         )
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Let torch shorten no float32 while a child is computed in it.
+
+        Threads: it holds for the whole process.
+        """
+        cudnn = torch.backends.cudnn
+        before = cudnn.allow_tf32
+        cudnn.allow_tf32 = before and self.dtype != torch.float32
+        try:
+            yield
+        finally:
+            cudnn.allow_tf32 = before
 
     def scaler(self) -> torch.amp.GradScaler:
         """Give what keeps the gradients of one child from vanishing in float16.

@@ -142,6 +142,7 @@ class ChildTrainer:
                 stack.enter_context(torch.random.fork_rng([self._device] if is_cuda else []))
                 if self._settings.is_deterministic:
                     stack.enter_context(deterministic())
+                stack.enter_context(self._passes.precision.kept())
                 torch.manual_seed(seed)
                 epochs = self._epochs(course, build, learning_rate, test)
                 for epoch in stack.enter_context(closing(epochs)):
@@ -188,7 +189,7 @@ class ChildTrainer:
             if test is not None:
                 course.test_accuracy = self._passes.accuracy(network, test)
         except (Infeasible, RuntimeError, MemoryError) as error:
-            course.is_out_of_memory = is_out_of_memory(error)
+            course.is_out_of_memory = is_out_of_memory(error, self._device)
             if not isinstance(error, Infeasible) and not course.is_out_of_memory:
                 raise
             course.reason = str(error) or type(error).__name__

@@ -24,4 +24,5 @@ def find_settings(path: Path | str | None) -> Path | Traversable:
     ready = ready_settings()
     if path is None:
         return ready[DEFAULT]
-    return ready.get(str(path), Path(path)) if not Path(path).exists() else Path(path)
+    given = Path(path)
+    return given if given.is_file() else ready.get(str(path), given)

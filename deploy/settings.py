@@ -83,12 +83,16 @@ class SearchSettings(BaseModel):
 
     @model_validator(mode="after")
     def _something_is_decided(self) -> Self:
-        if ConvolutionalSpace(self.space).next_decision((), self.schedule.num_layers) is None:
-            raise ValueError(
-                "space: every list has one value, so there is nothing to decide; give the policy "
-                "a choice, such as filter_heights: [1, 3]"
-            )
-        return self
+        space, depth = ConvolutionalSpace(self.space), self.schedule.depth(self.num_trials)
+        choices: list[int] = []
+        while decision := space.next_decision(choices, depth):
+            if decision.num_choices > 1:
+                return self
+            choices.append(0)
+        raise ValueError(
+            "space: every list has one value, so there is nothing to decide; give the policy a "
+            "choice, such as filter_heights: [1, 3]"
+        )
 
     def untrained(self) -> Reinforce:
         """Give the learner before its first update, also where the strategy is not to learn.

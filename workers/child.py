@@ -6,7 +6,8 @@ import gc
 import logging
 import os
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from child.convolutional.network import ConvolutionalNetwork
 from child.convolutional.network_settings import NetworkSettings
 from child.convolutional.plan import NetworkPlan
 from child.data.images import LabelledImages, TrainingData
+from child.memory import is_device_lost, is_out_of_memory
 from child.result import EpochReport, Infeasible, TrialResult
 from child.training import ChildTrainer, TrainingSettings
 from controller.replica import Child
@@ -89,8 +91,17 @@ class ChildWorker:
         self._data = data
         self._network = network
         self._max_parameters = training.max_parameters
-        self._trainer = ChildTrainer(training, data, "cuda" if children.num_gpus > 0 else "cpu")
         self._gate = _gpu_gate() if children.shares_gpu else None
+        self._device = torch.device("cuda" if children.num_gpus > 0 else "cpu")
+        try:
+            with self._entered(is_alone=False):
+                self._trainer = ChildTrainer(training, data, self._device.type)
+        except RuntimeError as error:
+            # Others fill a shared GPU: not even the images found room.
+            if self._gate is None or not is_out_of_memory(error, self._device):
+                raise
+            with self._entered(is_alone=True):
+                self._trainer = ChildTrainer(training, data, self._device.type)
         # The trainer looks for cycles after each child; what is loaded by now has none to free.
         gc.collect()
         gc.freeze()
@@ -104,7 +115,7 @@ class ChildWorker:
 
         is_alone: wait until no other child is on the GPU, and keep it so.
         """
-        with self._entered(is_alone):
+        with self._entered(is_alone), _alive():
             return self._trainer.train(
                 partial(self._build, _architecture_of(child)),
                 child.seed,
@@ -114,7 +125,7 @@ class ChildWorker:
 
     def test(self, child: Child, images: LabelledImages) -> tuple[TrialResult, float]:
         """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
-        with self._entered(is_alone=True):
+        with self._entered(is_alone=True), _alive():
             return self._trainer.test(
                 partial(self._build, _architecture_of(child)),
                 child.seed,
@@ -155,10 +166,25 @@ def _log(trial: int, epoch: EpochReport) -> None:
     )
 
 
+@contextmanager
+def _alive() -> Iterator[None]:
+    """End the process if it loses its GPU, so that another takes its place and its trial."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_device_lost(error):
+            logger.exception("the GPU is lost to this process, which ends")
+            os._exit(1)
+        raise
+
+
 def _gpu_gate() -> GpuGate:
-    """Give the gate of this process's GPU; all processes of a user on this machine meet there."""
-    uuid = torch.cuda.get_device_properties(0).uuid
-    return GpuGate(Path(tempfile.gettempdir()) / f"nasrl-{os.getuid()}" / f"gpu-{uuid}")
+    """Give the gate of this process's GPU; all processes of a user on this machine meet there.
+
+    Ray names the GPU that it granted in the environment. Asking CUDA would take memory there.
+    """
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"].partition(",")[0]
+    return GpuGate(Path(tempfile.gettempdir()) / f"nasrl-{os.getuid()}" / f"gpu-{gpu}")
 
 
 def spawn_child_worker(

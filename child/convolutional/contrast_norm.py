@@ -31,7 +31,15 @@ class LocalContrastNorm(nn.Module):
         self.register_buffer("_window", (window / window.sum())[None, None], persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise maps (N, channels, height, width)."""
+        """Normalise maps (N, channels, height, width); the result has at least 32 bits.
+
+        16 bits are too few: the squares of small differences vanish in them, and those of large
+        ones overflow.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return self._normalised(features.to(torch.promote_types(features.dtype, torch.float32)))
+
+    def _normalised(self, features: Tensor) -> Tensor:
         inside = self._blurred(torch.ones_like(features[:1, :1]))
         centred = features - self._blurred(features.mean(dim=1, keepdim=True)) / inside
         variance = self._blurred((centred**2).mean(dim=1, keepdim=True)) / inside

@@ -81,7 +81,8 @@ _OPERATIONS: dict[str, type[Operation]] = {
 class Layer:
     """An operation on the outputs of the layers in ``inputs``, concatenated along depth.
 
-    inputs: numbers of earlier layers, from 1, in ascending order; none is the image.
+    inputs: numbers of earlier layers, from 1, in ascending order; 0 is the image beside them, and
+        none at all is the image alone.
     """
 
     operation: Operation
@@ -102,6 +103,8 @@ class Layer:
         Raises:
             ValueError: a key is missing, unknown, or holds something else.
         """
+        if "inputs" not in data:
+            raise ValueError(f"{dict(data)}: must have inputs, a list of the layers that feed it")
         kind = _OPERATIONS.get(data.get("type", ""))
         if kind is None:
             raise ValueError(f"type={data.get('type')!r}: must be one of {', '.join(_OPERATIONS)}")

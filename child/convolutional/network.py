@@ -36,13 +36,10 @@ class ConvolutionalNetwork(nn.Module):
         self._plan = plan
         self._last_uses = _last_uses(plan)
         self.layers = nn.ModuleList(_layer(layer, settings) for layer in plan.layers)
+        self._takes_average = settings.features == "average"
         self.end = nn.Sequential()
         if settings.order == "norm-relu-convolution":
             self.end.append(_norm(plan.out_shape.channels, settings)).append(nn.ReLU(inplace=True))
-        self.end.append(
-            nn.AdaptiveAvgPool2d(1) if settings.features == "average" else nn.Identity()
-        )
-        self.end.append(nn.Flatten())
         self.classifier = nn.Linear(plan.num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -56,8 +53,9 @@ class ConvolutionalNetwork(nn.Module):
             maps = {i: m for i, m in maps.items() if self._last_uses[i] > number}
             if number in self._plan.pooled_after:
                 maps = {i: nn.functional.max_pool2d(m, 2, ceil_mode=True) for i, m in maps.items()}
-        features = _concatenated([maps[i] for i in self._plan.outputs])
-        logits: Tensor = self.classifier(self.end(features))
+        end = self.end(_concatenated([maps[i] for i in self._plan.outputs]))
+        features = end.mean(dim=(2, 3)) if self._takes_average else end.flatten(start_dim=1)
+        logits: Tensor = self.classifier(features)
         return logits
 
 

@@ -100,14 +100,17 @@ class ConvolutionalSpace:
     def _write(self, depth: int) -> Writing:
         settings = self._settings
         layers: list[Layer] = []
+        feeds_others: set[int] = set()
         built: list[tuple[int, ...]] = []  # for each decided layer, the numbers it is built as
         for number in range(depth):
             operation, feeding = yield from self._layer(number)
+            feeds_others |= set(feeding)
             inputs = tuple(sorted(built_as for j in feeding for built_as in built[j]))
             first = len(layers) + 1
             for _ in range(settings.block_size):
                 within = tuple(range(first, len(layers) + 1))
-                layers.append(Layer(operation, inputs + within))
+                # Within a block the image, too, goes to every layer; 0 is the image beside others.
+                layers.append(Layer(operation, (inputs or (0,)) + within if within else inputs))
             built.append(tuple(range(first, len(layers) + 1)))
         learning_rate = (
             (yield from self._pick("learning_rate", settings.learning_rates))
@@ -115,9 +118,17 @@ class ConvolutionalSpace:
             else None
         )
         pooled_after = tuple(p for p in settings.pooled_after if p < len(layers))
-        return ConvolutionalArchitecture(tuple(layers), pooled_after, learning_rate).widened(
-            settings.extra_filters
+        # What a block puts out are the outputs of all its layers, also for the classifier.
+        also_classified = tuple(
+            number
+            for index, block in enumerate(built)
+            if index not in feeds_others
+            for number in block[:-1]
         )
+        architecture = ConvolutionalArchitecture(
+            tuple(layers), pooled_after, also_classified, learning_rate
+        )
+        return architecture.widened(settings.extra_filters)
 
     def _layer(
         self, number: int

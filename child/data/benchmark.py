@@ -31,7 +31,7 @@ class BenchmarkSettings(BaseModel):
     )
     download: bool = Field(True, description="Bring files that are missing there.")
     num_validation: int = Field(5000, ge=1)
-    num_train: int | None = Field(None, ge=1, description="None: all that are left.")
+    num_train: int | None = Field(None, ge=2, description="None: all that are left.")
     num_test: int | None = Field(None, ge=1, description="None: all. Fewer are drawn by the seed.")
     split_seed: SplitSeed = 0
     whitening: WhiteningKind = "channel"
@@ -76,10 +76,10 @@ class BenchmarkSettings(BaseModel):
     @model_validator(mode="after")
     def _set_is_large_enough(self) -> Self:
         there = IMAGE_SETS[self.name]
-        if self.num_validation + (self.num_train or 1) > there.num_train:
+        if self.num_validation + (self.num_train or 2) > there.num_train:
             raise ValueError(
                 f"num_validation={self.num_validation} and num_train={self.num_train}: must fit "
-                f"into the {there.num_train} training images of {self.name}, with one or more to "
+                f"into the {there.num_train} training images of {self.name}, with two or more to "
                 "train on"
             )
         if self.num_test_images > there.num_test:

@@ -47,10 +47,10 @@ class DigitsSettings(BaseModel):
 
     @model_validator(mode="after")
     def _leaves_some_to_train(self) -> Self:
-        if self.num_train < 1:
+        if self.num_train < 2:  # batch norm has no variance of one
             raise ValueError(
                 f"num_validation={self.num_validation} and num_test={self.num_test}: must leave "
-                f"some of the {NUM_IMAGES} images to train on"
+                f"two or more of the {NUM_IMAGES} images to train on"
             )
         return self
 

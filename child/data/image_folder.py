@@ -76,7 +76,7 @@ class FolderSettings(BaseModel):
         else:
             found = ImageFiles.find(Path(self.path), classes)
             test, pool = self._draw(found, self.num_test_images, "num_test")
-        validation, train = self._draw(pool, self.num_validation, "num_validation", to_leave=1)
+        validation, train = self._draw(pool, self.num_validation, "num_validation", to_leave=2)
         return ImageData.assemble(
             train.read(self.shape),
             validation.read(self.shape),

@@ -6,7 +6,9 @@ import weakref
 import pytest
 import torch
 
-from child.memory import forget_locals, is_out_of_memory, release
+from child.memory import forget_locals, is_device_lost, is_out_of_memory, release
+
+CPU = torch.device("cpu")
 
 
 class Held:
@@ -35,6 +37,8 @@ def fail_behind(held, error):
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), False),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("shape '[2, 3]' is invalid for input of size 5"), False),
         (ValueError("can't allocate memory"), False),
@@ -42,14 +46,47 @@ def fail_behind(held, error):
     ids=str,
 )
 def test_error_that_means_there_is_no_memory_is_known(error, is_one):
-    assert is_out_of_memory(error) is is_one
+    assert is_out_of_memory(error, CPU) is is_one
+
+
+@pytest.mark.parametrize(("free_bytes", "is_one"), [(4, True), (5, False), (90, False)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET was unable to find an engine to execute this computation",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "NVML_SUCCESS == r INTERNAL ASSERT FAILED",
+    ],
+)
+def test_error_that_may_mean_there_is_no_memory_does_so_where_a_gpu_is_full(
+    monkeypatch, text, free_bytes, is_one
+):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_bytes, 100))
+
+    assert is_out_of_memory(RuntimeError(text), torch.device("cuda")) is is_one
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
+        (RuntimeError("CUDA error: unspecified launch failure"), True),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. CUDA error: "), False),
+        (RuntimeError("shape '[2, 3]' is invalid for input of size 5"), False),
+        (ValueError("CUDA error: "), False),
+    ],
+    ids=str,
+)
+def test_error_after_which_a_gpu_is_lost_is_known(error, is_lost):
+    assert is_device_lost(error) is is_lost
 
 
 def test_cpu_that_cannot_allocate_is_out_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
 
-    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value, CPU)
 
 
 @pytest.mark.parametrize("fails", [fail, fail_behind])

@@ -48,3 +48,19 @@ def test_gradients_are_scaled_in_no_format_of_float32_s_range(name):
 
 def test_gradients_are_scaled_up_in_float16():
     assert Precision("float16", CPU).scaler().scale(torch.ones(())) > 1000
+
+
+@pytest.mark.parametrize(("name", "is_allowed"), [("float32", False), ("bfloat16", True)])
+def test_float32_is_whole_while_a_child_is_computed_and_as_before_after(name, is_allowed):
+    cudnn = torch.backends.cudnn
+    assert cudnn.allow_tf32, "torch has another default now"
+
+    def compute():
+        with Precision(name, CPU).kept():
+            assert cudnn.allow_tf32 is is_allowed
+            raise ValueError("meanwhile")
+
+    with pytest.raises(ValueError, match="meanwhile"):
+        compute()
+
+    assert cudnn.allow_tf32

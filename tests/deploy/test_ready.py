@@ -25,8 +25,10 @@ def test_each_is_read_by_its_name_as_its_file_is(name):
 def test_file_of_the_same_name_is_read_in_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").write_text("data: {name: digits}")
+    (tmp_path / "cifar10").mkdir()
 
     assert load_settings("mnist").data.name == "digits"
+    assert load_settings("cifar10").data.name == "cifar10"
 
 
 def test_name_that_does_not_exist_is_refused_with_those_that_do():
@@ -80,7 +82,9 @@ def test_searches_of_the_paper_differ_in_strides_depth_filters_and_blocks():
 
 
 def test_what_is_left_out_of_a_file_is_the_paper_s_first_search():
-    assert SearchSettings.model_validate({"data": {"name": "cifar10"}}) == load_settings(PAPER[0])
+    given = {"data": {"name": "cifar10"}, "training": {"precision": "float32"}}
+
+    assert SearchSettings.model_validate(given) == load_settings(PAPER[0])
 
 
 def test_figure_7_is_in_the_space_of_the_paper_s_first_search():

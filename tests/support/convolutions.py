@@ -28,6 +28,7 @@ def forward(
         if number in architecture.pooled_after:
             maps = [pooled(m, "max", (2, 2), (2, 2)) for m in maps]
     used = {i for layer in architecture.layers for i in layer.inputs}
+    used -= set(architecture.also_classified)
     ends = [m for i, m in enumerate(maps) if i > 0 and i not in used]
     features = concatenated(ends).mean(axis=(2, 3))
     return features @ weights["classifier.weight"].T + weights["classifier.bias"]

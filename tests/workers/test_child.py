@@ -6,6 +6,7 @@ import logging
 import re
 
 import pytest
+import torch
 
 from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import Convolution, Layer
@@ -14,6 +15,7 @@ from child.data.digits import DigitsSettings
 from child.training_settings import TrainingSettings
 from controller.replica import Child
 from workers.child import ChildrenSettings, ChildWorker
+from workers.gpu_gate import GpuGate
 from workers.process import ProcessSetup
 
 DATA = DigitsSettings(num_validation=300, num_test=1000).load()
@@ -91,3 +93,63 @@ def test_every_epoch_of_a_child_is_in_the_log_of_its_worker(make_worker, tmp_pat
 
     lines = re.findall(r"trial 41, epoch (\d) of 3: loss", (tmp_path / "child.log").read_text())
     assert lines == ["1", "2", "3"]
+
+
+class Ended(BaseException):
+    """Takes the place of the end of a process."""
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [("CUDA error: an illegal memory access was encountered", Ended), ("a bug", RuntimeError)],
+)
+def test_worker_that_has_lost_its_gpu_ends_so_that_another_takes_its_trial(
+    make_worker, monkeypatch, text, ends
+):
+    def end(code):
+        raise Ended(code)
+
+    monkeypatch.setattr("workers.child.os._exit", end)
+    worker = make_worker()
+
+    def lose():
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(worker, "_build", lambda _: lose())
+    with pytest.raises(ends):
+        worker.train(child())
+
+
+def test_worker_for_whose_images_a_shared_gpu_has_no_room_waits_to_be_alone(tmp_path, monkeypatch):
+    entered, made = [], []
+
+    class Trainer:
+        def __init__(self, _, __, device):
+            made.append(device)
+            if entered[-1] == "shared":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def enter(self, how, way):
+        entered.append(how)
+        return way(self)
+
+    for how in ("shared", "alone"):
+        way = getattr(GpuGate, how)
+        monkeypatch.setattr(GpuGate, how, lambda self, how=how, way=way: enter(self, how, way))
+    monkeypatch.setattr("workers.child.ChildTrainer", Trainer)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+
+    ChildWorker(
+        ProcessSetup(tmp_path),
+        "child",
+        TrainingSettings.model_validate(QUICK),
+        NetworkSettings(),
+        DATA.search,
+        ChildrenSettings(num_gpus=0.5),
+    )
+
+    assert entered == ["shared", "alone"]
+    assert made == ["cuda", "cuda"]
+    assert len(list(tmp_path.glob("nasrl-*/gpu-3/room"))) == 1

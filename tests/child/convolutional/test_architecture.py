@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -15,9 +16,10 @@ ARCHITECTURE = ConvolutionalArchitecture(
         Layer(Pooling("max_pooling", 3, 3, 2, 2), (1, 2)),
         Layer(BatchNorm()),
         Layer(ContrastNorm(), (4,)),
-        Layer(Pooling("average_pooling", 2, 2), (1, 4)),
+        Layer(Pooling("average_pooling", 2, 2), (0, 1, 4)),
     ),
     pooled_after=(2,),
+    also_classified=(4,),
     learning_rate=0.05,
 )
 
@@ -72,10 +74,11 @@ def test_architecture_as_json_names_everything():
                 "width": 2,
                 "stride_height": 1,
                 "stride_width": 1,
-                "inputs": [1, 4],
+                "inputs": [0, 1, 4],
             },
         ],
         "pooled_after": [2],
+        "also_classified": [4],
         "learning_rate": 0.05,
     }
 
@@ -83,7 +86,7 @@ def test_architecture_as_json_names_everything():
 def test_architecture_in_a_line_has_every_operation_and_the_inputs_that_are_not_plain():
     assert str(ARCHITECTURE) == (
         "3x5,24 - 1x7/2x1,36 -pooled- max 3x3/2x2 <1,2 - batch norm <image - contrast norm - "
-        "average 2x2 <1,4 (learning rate 0.05)"
+        "average 2x2 <image,1,4 - classifier <3,4,5,6 (learning rate 0.05)"
     )
 
 
@@ -122,9 +125,20 @@ def test_architectures_with_the_same_layers_are_one_key():
         chain((3, 5, 24), (1, 7, 36, 2)),
         ConvolutionalArchitecture((Layer(Convolution(3, 5, 24)), Layer(Convolution(1, 7, 36)))),
         ConvolutionalArchitecture(chain((3, 5, 24), (1, 7, 36)).layers, pooled_after=(1,)),
+        ConvolutionalArchitecture(chain((3, 5, 24), (1, 7, 36)).layers, also_classified=(1,)),
         ConvolutionalArchitecture(chain((3, 5, 24), (1, 7, 36)).layers, learning_rate=0.1),
     ],
-    ids=["turned", "filters", "order", "fewer", "strides", "inputs", "pooled", "learning rate"],
+    ids=[
+        "turned",
+        "filters",
+        "order",
+        "fewer",
+        "strides",
+        "inputs",
+        "pooled",
+        "classified",
+        "learning rate",
+    ],
 )
 def test_architectures_that_differ_in_one_thing_differ_as_values_and_in_print(other):
     architecture = chain((3, 5, 24), (1, 7, 36))
@@ -146,6 +160,7 @@ def test_architectures_that_differ_in_one_thing_differ_as_values_and_in_print(ot
             "layer 3: inputs=[2, 1]: must be numbers of layers before it, in ascending order",
         ),
         ([Layer(BatchNorm()), Layer(BatchNorm(), (1, 1))], (), "layer 2: inputs=[1, 1]: must be"),
+        ([Layer(BatchNorm()), Layer(BatchNorm(), (2,))], (), "layer 2: inputs=[2]: must be"),
         ([Layer(BatchNorm())], (1,), "pooled_after=[1]: must be numbers of layers, in ascending "),
         ([Layer(BatchNorm())] * 3, (2, 1), "pooled_after=[2, 1]: must be"),
     ],
@@ -153,6 +168,35 @@ def test_architectures_that_differ_in_one_thing_differ_as_values_and_in_print(ot
 def test_what_is_no_network_is_refused(layers, pooled_after, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         ConvolutionalArchitecture(tuple(layers), pooled_after)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("also_classified", (2,), "also_classified=[2]: must be numbers of layers that feed"),
+        ("also_classified", (0,), "also_classified=[0]: must be"),
+        ("learning_rate", 0.0, "learning_rate=0.0: must be a number above 0"),
+        ("learning_rate", "0.1", "learning_rate='0.1': must be a number above 0"),
+        ("learning_rate", float("nan"), "learning_rate=nan: must be"),
+    ],
+)
+def test_what_belongs_to_no_network_is_refused(field, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(chain((3, 5, 24), (1, 7, 36)), **{field: value})
+
+
+@pytest.mark.parametrize("missing", ["layers", "pooled_after", "also_classified", "learning_rate"])
+def test_json_without_one_of_its_keys_is_refused(missing):
+    described = ARCHITECTURE.to_json()
+    del described[missing]
+
+    with pytest.raises(ValueError, match="must have also_classified, layers, learning_rate, pool"):
+        ConvolutionalArchitecture.from_json(described)
+
+
+def test_json_of_a_layer_without_inputs_is_refused():
+    with pytest.raises(ValueError, match="must have inputs"):
+        Layer.from_json({"type": "batch_norm"})
 
 
 def test_architecture_cannot_be_changed():

@@ -121,12 +121,27 @@ def test_logits_with_skips_strides_and_pooling_are_those_computed_pixel_by_pixel
             Layer(Convolution(5, 3, 2), (1, 3)),
             Layer(Pooling("max_pooling", 2, 2, 2, 2), (3, 4)),
             Layer(Convolution(3, 3, 3)),
-            Layer(Convolution(1, 1, 2), (1, 4, 5, 6)),
+            Layer(Convolution(1, 1, 2), (0, 1, 4, 5, 6)),
         ),
         pooled_after=(2, 5),
+        also_classified=(3, 5),
     )
 
     assert_agrees_with_the_pixels(architecture, (3, 11, 9))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 1.0, 300.0])
+def test_contrast_norm_in_16_bits_is_that_of_32(dtype, scale):
+    norm = build(chain(ContrastNorm())).layers[0]
+    maps = (scale * images(3, (2, 12, 12))).to(dtype).requires_grad_()
+
+    with torch.autocast("cpu", dtype=dtype):
+        normed = norm(maps)
+    normed.sum().backward()
+
+    torch.testing.assert_close(normed, norm(maps.detach().float()))
+    assert maps.grad.isfinite().all()
 
 
 def test_filter_height_runs_down_the_image_and_filter_width_across():

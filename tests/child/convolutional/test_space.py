@@ -193,13 +193,23 @@ def test_block_is_of_convolutions_that_each_take_what_feeds_the_block_and_those_
     architecture = space.decode([0, 0, 0b1, 1, 0b01, 0], depth=3)
 
     assert [layer.inputs for layer in architecture.layers] == [
-        (), (1,), (1, 2),
+        (), (0, 1), (0, 1, 2),
         (1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4, 5),
         (1, 2, 3), (1, 2, 3, 7), (1, 2, 3, 7, 8),
     ]  # fmt: skip
+    assert architecture.outputs == (4, 5, 6, 7, 8, 9)
     filters = [layer.operation.num_filters for layer in architecture.layers]
     assert filters == [6] * 3 + [12] * 3 + [6] * 3
     assert architecture.pooled_after == (4,)
+
+
+def test_block_that_takes_the_image_gives_it_to_all_its_layers():
+    space = make_space(filter_heights=(3,), filter_widths=(3,), num_filters=(6,), block_size=2)
+
+    architecture = space.decode([0, 0b0], depth=2)
+
+    assert [layer.inputs for layer in architecture.layers] == [(), (0, 1), (), (0, 3)]
+    assert architecture.outputs == (1, 2, 3, 4)
 
 
 def test_extra_filters_are_added_to_every_convolution():

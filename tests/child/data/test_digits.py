@@ -109,7 +109,7 @@ def test_digits_with_another_seed_are_split_another_way(digits):
     [
         (
             {"num_validation": 1497, "num_test": 300},
-            "num_validation=1497 and num_test=300: must leave some of the 1797 images",
+            "num_validation=1497 and num_test=300: must leave two or more of the 1797 images",
         ),
         ({"num_validation": 0}, "num_validation"),
         ({"num_test": 0}, "num_test"),
@@ -124,5 +124,5 @@ def test_settings_that_make_no_split_are_refused(settings, message):
         DigitsSettings(**settings)
 
 
-def test_settings_that_leave_one_image_to_train_on_are_taken():
-    assert DigitsSettings(num_validation=1496, num_test=300).num_validation == 1496
+def test_settings_that_leave_two_images_to_train_on_are_taken():
+    assert DigitsSettings(num_validation=1495, num_test=300).num_validation == 1495

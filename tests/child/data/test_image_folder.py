@@ -250,7 +250,7 @@ def test_folder_without_test_needs_num_test(flat):
     ("others", "message"),
     [
         ({"num_test": 21}, "num_test=21: must be at most 20, of the 20 images"),
-        ({"num_test": 15}, "num_validation=5: must be at most 4, of the 5 images"),
+        ({"num_test": 15}, "num_validation=5: must be at most 3, of the 5 images"),
     ],
 )
 def test_more_images_than_there_are_are_refused(flat, others, message):
@@ -263,8 +263,8 @@ def test_more_images_to_test_on_than_in_test_are_refused(split):
         settings(split, num_test=5).load()
 
 
-def test_one_image_left_to_train_on_is_enough(flat):
-    assert len(settings(flat, num_test=14).load().search.train) == 1
+def test_two_images_left_to_train_on_are_enough(flat):
+    assert len(settings(flat, num_test=13).load().search.train) == 2
 
 
 @pytest.mark.parametrize(
