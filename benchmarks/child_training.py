@@ -28,6 +28,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -40,12 +41,12 @@ from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 
-from child.augmentation import AugmentationSettings
 from child.data.images import LabelledImages, TrainingData
 from child.data.whitening import Whitening
-from child.passes import Passes, ResidentImages
+from child.images.augmentation import AugmentationSettings
+from child.images.passes import ImagePasses
+from child.images.training_settings import ImageTrainingSettings
 from child.precision import Precision
-from child.training_settings import TrainingSettings
 
 PLAIN = AugmentationSettings(crop="none", flip=False)
 NUM_IMAGES = 45_000
@@ -58,28 +59,37 @@ PEAK_TFLOPS = {
 }  # fmt: skip
 
 
+class EnoughSteps(Exception):
+    """Ends a pass over the images before its end."""
+
+
 def ours(
-    name: str, settings: TrainingSettings, device: torch.device, *, is_zca: bool = False
+    name: str, settings: ImageTrainingSettings, device: torch.device, *, is_zca: bool = False
 ) -> Callable[[int], None]:
     """Give a function that takes so many of our steps; of a whitening only its size takes time."""
     draw = np.random.default_rng(0)
-    images = draw.integers(0, 256, (NUM_IMAGES, *SHAPE), dtype=np.uint8)
-    part = LabelledImages(images, draw.integers(0, NUM_CLASSES, NUM_IMAGES))
     one = np.ones((3, 1, 1), np.float32)
     matrix = np.eye(3072, dtype=np.float32) if is_zca else None
+    images = draw.integers(0, 256, (NUM_IMAGES, *SHAPE), dtype=np.uint8)
+    part = LabelledImages(images, draw.integers(0, NUM_CLASSES, NUM_IMAGES))
     data = TrainingData(part, part, NUM_CLASSES, Whitening(one, one, matrix))
-    passes = Passes(settings, data, device)
+    passes = ImagePasses(settings, data, device)
     learner = passes.learner(build(name))
-    resident = ResidentImages.of(part, device)
 
     def run(num_steps: int) -> None:
-        some = ResidentImages(*(each[: num_steps * settings.batch_size] for each in resident))
-        passes.train(learner, some, settings.learning_rate, before_step=lambda: None)
+        steps = iter(range(num_steps))
+
+        def count() -> None:
+            if next(steps, None) is None:
+                raise EnoughSteps
+
+        with suppress(EnoughSteps):
+            passes.train(learner, settings.learning_rate, before_step=count)
 
     return run
 
 
-def bare(name: str, settings: TrainingSettings, device: torch.device) -> Callable[[int], None]:
+def bare(name: str, settings: ImageTrainingSettings, device: torch.device) -> Callable[[int], None]:
     """Give a function that takes so many steps of a bare loop."""
     layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
     network = build(name)
@@ -121,7 +131,7 @@ def timed(run: Callable[[int], None], num_steps: int, device: torch.device) -> f
 def compare(name: str, arguments: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     """Measure one network in all ways, in turns; give a row for each."""
     given = {"batch_size": arguments.batch_size, "precision": arguments.precision}
-    plain, full = TrainingSettings(augmentation=PLAIN, **given), TrainingSettings(**given)
+    plain, full = ImageTrainingSettings(augmentation=PLAIN, **given), ImageTrainingSettings(**given)
     ways = {
         "bare": bare(name, full, device),
         "plain": ours(name, plain, device),
@@ -166,7 +176,7 @@ def train_beside(
 
 
 def packing(
-    name: str, num_steps: int, settings: TrainingSettings, device: torch.device
+    name: str, num_steps: int, settings: ImageTrainingSettings, device: torch.device
 ) -> dict[int, float]:
     """Give images/s of all children together, by how many train on the device at a time."""
     context = get_context("spawn")
@@ -227,7 +237,7 @@ def main() -> None:
     for name in arguments.networks:
         found = compare(name, arguments, device)
         if device.type == "cuda":
-            settings = TrainingSettings(
+            settings = ImageTrainingSettings(
                 batch_size=arguments.batch_size, precision=arguments.precision
             )
             steps = found[2]["steps_per_round"]  # of what is augmented

@@ -44,16 +44,16 @@ def run(strategy: str, seed: int, num_trials: int, home: Path) -> dict[str, Any]
     )
     trials = sorted(json.loads(listed.stdout), key=lambda trial: trial["record_number"])
     first, last = trials[: len(trials) // 4], trials[len(trials) * 3 // 4 :]
-    [test] = [t["test_accuracy"] for t in trials if t["test_accuracy"] is not None]
+    [test] = [t["test"] for t in trials if t["test"] is not None]
     return {
         "strategy": strategy,
         "seed": seed,
         "num_trials": len(trials),
         "first_reward": mean(t["reward"] for t in first),
         "last_reward": mean(t["reward"] for t in last),
-        "first_accuracy": mean(t["accuracy"] or 0 for t in first),
-        "last_accuracy": mean(t["accuracy"] or 0 for t in last),
-        "best_accuracy": max(t["accuracy"] or 0 for t in trials),
+        "first_accuracy": mean(t["validation"] or 0 for t in first),
+        "last_accuracy": mean(t["validation"] or 0 for t in last),
+        "best_accuracy": max(t["validation"] or 0 for t in trials),
         "test_accuracy": test,
         "seconds": trials[-1]["recorded_at"] - trials[0]["reserved_at"],
     }

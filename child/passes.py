@@ -1,41 +1,16 @@
-"""Passes of a network over images: one to train it on them, one to count what it gets right."""
+"""What a trainer asks of a kind of data: passes of a network over it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from child.augmentation import Augmentation
-from child.data.images import LabelledImages, TrainingData
 from child.precision import Precision
-from child.resident import resident
-from child.result import Infeasible
 from child.training_settings import TrainingSettings
-
-# Batches of the evaluation, in those of the training, which takes more memory for each image, and
-# in images.
-EVALUATION_BATCHES = 4
-MAX_EVALUATION_BATCH = 512
-
-
-class ResidentImages(NamedTuple):
-    """Labelled images on the device, never written to.
-
-    images: (N, C, H, W) uint8, as they are stored. labels: (N,) int64.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    @classmethod
-    def of(cls, part: LabelledImages, device: torch.device) -> ResidentImages:
-        """Give them; on a CPU they are the arrays themselves."""
-        return cls(resident(part.images, device), resident(part.labels, device))
 
 
 @dataclass(frozen=True)
@@ -43,99 +18,53 @@ class Learner:
     """A network on the device, with all that its training goes on with from pass to pass."""
 
     network: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
 
-class Passes:
-    """Takes networks over images in the way that the settings say, on one device.
+class Passes(Protocol):
+    """Takes networks over data that stay on one device.
 
-    Of a network it keeps nothing: all of that is in its `Learner`.
+    Laws:
+        Of a network nothing is kept: all of that is in its `Learner`. Everything random is drawn
+        from torch's generators. The data are never written to.
     """
 
-    def __init__(
-        self, settings: TrainingSettings, data: TrainingData, device: torch.device
-    ) -> None:
-        self._settings = settings
-        self._device = device
-        is_channels_last = settings.is_channels_last and device.type == "cuda"
-        self._layout = torch.channels_last if is_channels_last else torch.contiguous_format
-        self.precision = Precision(settings.precision, device)
-        self._augmentation = Augmentation(settings.augmentation, data.whitening, data.shape, device)
+    @property
+    def settings(self) -> TrainingSettings: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def precision(self) -> Precision: ...
 
     def learner(self, network: nn.Module) -> Learner:
         """Take a network to the device, itself and not a copy, with an optimizer of its own."""
-        network.to(self._device, memory_format=self._layout)  # type: ignore[call-overload]  # torch lacks it
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=self._settings.learning_rate,
-            momentum=self._settings.momentum,
-            nesterov=self._settings.nesterov,
-            weight_decay=self._settings.weight_decay,
-        )
-        return Learner(network, optimizer, self.precision.scaler())
+        ...
 
     def train(
-        self,
-        learner: Learner,
-        part: ResidentImages,
-        learning_rate: float,
-        before_step: Callable[[], None],
+        self, learner: Learner, learning_rate: float, before_step: Callable[[], None]
     ) -> float:
-        """Train on every image once, in random order.
+        """Train on all the data once.
 
         Args:
             before_step: called before each step; what it raises ends the pass.
 
         Returns:
-            The cross-entropy in nats, the mean over the images, each as it was met. It may not be
-            finite: it is asked for once a pass, since a GPU would have to wait for each answer.
+            The cross-entropy in nats, the mean over what was met. It may not be finite: it is
+            asked for once a pass, since a GPU would have to wait for each answer.
         """
-        network, optimizer, scaler = learner.network, learner.optimizer, learner.scaler
-        network.train()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        total = torch.zeros((), device=self._device)
-        order = torch.randperm(len(part.labels)).to(self._device)
-        draws = self._augmentation.draw(len(part.labels))
-        for batch, batch_draws in zip(*map(self._batches, (order, draws)), strict=True):
-            before_step()
-            inputs = self._augmentation.training(part.images[batch], batch_draws)
-            loss = functional.cross_entropy(self._logits(network, inputs), part.labels[batch])
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad()
-            total.add_(loss.detach(), alpha=len(batch))
-        return total.item() / len(part.labels)
+        ...
 
-    @torch.no_grad()
-    def accuracy(self, network: nn.Module, part: ResidentImages) -> float:
-        """Give the fraction of the images that the network classifies right, in evaluation mode.
+    def validate(self, network: nn.Module) -> float:
+        """Give the figure that children are compared by, on the validation data.
 
         Raises:
-            Infeasible: an answer is not a number; argmax would take it for the first class.
+            Infeasible: an answer of the network is not finite.
         """
-        network.eval()
-        correct, finite = [], []
-        size = min(EVALUATION_BATCHES * self._settings.batch_size, MAX_EVALUATION_BATCH)
-        for images, labels in zip(*(each.split(size) for each in part), strict=True):
-            logits = self._logits(network, self._augmentation.evaluation(images))
-            correct.append((logits.argmax(dim=1) == labels).sum())
-            finite.append(logits.isfinite().all())
-        if not torch.stack(finite).all():
-            raise Infeasible("an answer of the trained network is not finite")
-        return int(torch.stack(correct).sum()) / len(part.labels)
+        ...
 
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        with self.precision.autocast():
-            logits: Tensor = network(images.contiguous(memory_format=self._layout))
-        return logits.float()
-
-    def _batches(self, rows: Tensor) -> list[Tensor]:
-        batches = list(rows.split(self._settings.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
-            # Batch norm has no variance of one image whose map is one pixel.
-            last = batches.pop()
-            batches[-1] = torch.cat([batches[-1], last])
-        return batches
+    def test(self, network: nn.Module, test: Any) -> float:
+        """Give the same figure on data that no network has met."""
+        ...

@@ -1,4 +1,4 @@
-"""What became of one child: its accuracies, or why it is infeasible."""
+"""What became of one child: its validation figures, or why it is infeasible."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class EpochReport:
     """One epoch of a child that is in training.
 
     epoch: its number, from 1, of num_epochs.
-    loss: cross-entropy in nats, the mean over the training images, each as it was met.
-    accuracy: on the validation images after it, a fraction in [0, 1].
+    loss: cross-entropy in nats, the mean over the training data, each part as it was met.
+    validation: the figure of the validation data after it; see `child.metric.Metric`.
     seconds: since the child was begun.
     """
 
     epoch: int
     num_epochs: int
     loss: float
-    accuracy: float
+    validation: float
     seconds: float
 
 
@@ -35,9 +35,9 @@ class TrialResult:
     """The outcome of training and validating one child.
 
     state: "completed", or "infeasible" when the architecture itself could not be trained.
-    reward: what the policy learns from, in [0, 1]; 0 for an infeasible child.
-    accuracies: validation accuracy after each epoch, fractions in [0, 1].
-    accuracy: the one that the reward was made from; None for an infeasible child.
+    reward: what the policy learns from, >= 0; 0 for an infeasible child.
+    validations: the validation figure after each epoch; see `child.metric.Metric`.
+    validation: the one that the reward was made from; None for an infeasible child.
     num_parameters: of the network; 0 where it could not be built.
     seconds: building, training and validating it took.
     reason: why the child is infeasible, else empty.
@@ -47,8 +47,8 @@ class TrialResult:
 
     state: Literal["completed", "infeasible"]
     reward: float
-    accuracies: tuple[float, ...]
-    accuracy: float | None
+    validations: tuple[float, ...]
+    validation: float | None
     num_parameters: int
     seconds: float
     reason: str = ""

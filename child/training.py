@@ -8,18 +8,15 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
-from child.data.images import LabelledImages, TrainingData
 from child.determinism import check_workspace, deterministic
 from child.memory import forget_locals, is_out_of_memory, release
-from child.passes import Passes, ResidentImages
+from child.passes import Passes
 from child.result import EpochReport, Infeasible, TrialResult
-from child.training_settings import TrainingSettings
-
-__all__ = ["ChildTrainer", "TrainingSettings"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +26,8 @@ class _Course:
     """What is known of one child so far; it outlives the network."""
 
     start: float
-    accuracies: list[float] = field(default_factory=list)
-    test_accuracy: float | None = None
+    validations: list[float] = field(default_factory=list)
+    test: float | None = None
     num_parameters: int = 0
     reason: str = ""
     is_out_of_memory: bool = False
@@ -44,35 +41,25 @@ class ChildTrainer:
     """Trains children, one after the other, on one device that holds the data.
 
     A child depends on its network, seed and settings alone: on a CPU with the same number of
-    threads the same three give the same accuracies, bit for bit, whatever was trained before; with
+    threads the same three give the same figures, bit for bit, whatever was trained before; with
     `is_deterministic` on a GPU, too. (Only a time limit lets the clock decide.) However a child
     ends, nothing of it stays: an error that is raised keeps its lines, but no variables.
-
-    The images stay as they are stored, a byte a value; on a CPU they are the arrays themselves.
 
     Threads: one at a time; seeding is global in torch, and restored after each child.
     """
 
-    def __init__(
-        self,
-        settings: TrainingSettings,
-        data: TrainingData,
-        device: str = "cpu",
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Put the data on the device.
+    def __init__(self, passes: Passes, clock: Callable[[], float] = time.monotonic) -> None:
+        """Train by these passes, on their device, with their settings.
 
         Raises:
             ValueError: the settings ask for what the device has not been prepared for.
         """
-        self._settings = settings
-        self._device = torch.device(device)
+        self._passes = passes
+        self._settings = passes.settings
+        self._device = passes.device
         self._clock = clock
-        if settings.is_deterministic:
+        if self._settings.is_deterministic:
             check_workspace(self._device)
-        self._passes = Passes(settings, data, self._device)
-        self._train = ResidentImages.of(data.train, self._device)
-        self._validation = ResidentImages.of(data.validation, self._device)
 
     def train(
         self,
@@ -89,9 +76,8 @@ class ChildTrainer:
         and when it exceeds the time or the number of parameters that the settings allow.
 
         Args:
-            build: gives the network, (N, channels, height, width) -> (N, classes), on the CPU;
-                called once.
-            seed: draws the initial weights, the order of the images and how they vary; in
+            build: gives the network, on the CPU; called once.
+            seed: draws the initial weights and whatever the passes leave to chance; in
                 [0, 2**63).
             learning_rate: of the first epoch, > 0, in place of the settings'.
             report: called after each epoch. What it raises ends the training, and is raised. Its
@@ -103,25 +89,24 @@ class ChildTrainer:
         self,
         build: Callable[[], nn.Module],
         seed: int,
-        test: LabelledImages,
+        test: Any,
         *,
         learning_rate: float | None = None,
         report: Callable[[EpochReport], None] = _no_report,
     ) -> tuple[TrialResult, float]:
-        """Train a child as `train` does, then give its accuracy on images it has not met.
+        """Train a child as `train` does, then look how it does on data that it has not met.
 
         Returns:
-            The result of the training, and the accuracy of the network as it is after the last
-            epoch, a fraction in [0, 1].
+            The result of the training, and the test figure of the network as it is after the last
+            epoch.
 
         Raises:
             ValueError: the child is infeasible.
         """
-        part = ResidentImages.of(test, self._device)
-        result, accuracy = self._run(build, seed, learning_rate, report, part)
-        if accuracy is None:
+        result, figure = self._run(build, seed, learning_rate, report, test)
+        if figure is None:
             raise ValueError(f"an infeasible child cannot be tested: {result.reason}")
-        return result, accuracy
+        return result, figure
 
     def _run(
         self,
@@ -129,7 +114,7 @@ class ChildTrainer:
         seed: int,
         learning_rate: float | None,
         report: Callable[[EpochReport], None],
-        test: ResidentImages | None,
+        test: Any,
     ) -> tuple[TrialResult, float | None]:
         if learning_rate is None:
             learning_rate = self._settings.learning_rate
@@ -152,14 +137,14 @@ class ChildTrainer:
             raise
         finally:
             release(self._device)
-        return self._result(course), course.test_accuracy
+        return self._result(course), course.test
 
     def _epochs(
         self,
         course: _Course,
         build: Callable[[], nn.Module],
         learning_rate: float,
-        test: ResidentImages | None,
+        test: Any,
     ) -> Generator[EpochReport]:
         """Build and train a child, giving a report of each epoch.
 
@@ -173,21 +158,17 @@ class ChildTrainer:
             self._check_size(course.num_parameters)
             learner = self._passes.learner(network)
             for epoch in range(1, num_epochs + 1):
-                loss = self._passes.train(
-                    learner,
-                    self._train,
-                    learning_rate * self._settings.schedule.fraction(epoch, num_epochs),
-                    before_step=lambda: self._check_time(course),
-                )
+                rate = learning_rate * self._settings.schedule.fraction(epoch, num_epochs)
+                loss = self._passes.train(learner, rate, lambda: self._check_time(course))
                 if not math.isfinite(loss):
                     raise Infeasible(f"the training loss of epoch {epoch} is {loss}")
-                accuracy = self._passes.accuracy(network, self._validation)
+                validation = self._passes.validate(network)
                 self._check_time(course)
-                course.accuracies.append(accuracy)
+                course.validations.append(validation)
                 seconds = self._clock() - course.start
-                yield EpochReport(epoch, num_epochs, loss, accuracy, seconds)
+                yield EpochReport(epoch, num_epochs, loss, validation, seconds)
             if test is not None:
-                course.test_accuracy = self._passes.accuracy(network, test)
+                course.test = self._passes.test(network, test)
         except (Infeasible, RuntimeError, MemoryError) as error:
             course.is_out_of_memory = is_out_of_memory(error, self._device)
             if not isinstance(error, Infeasible) and not course.is_out_of_memory:
@@ -204,20 +185,20 @@ class ChildTrainer:
         if limit is not None and seconds > limit:
             raise Infeasible(
                 f"time_limit_s={limit:g}: over after {seconds:.1f} s, in epoch "
-                f"{len(course.accuracies) + 1} of {self._settings.num_epochs}"
+                f"{len(course.validations) + 1} of {self._settings.num_epochs}"
             )
 
     def _result(self, course: _Course) -> TrialResult:
-        accuracy = None
+        validation = None
         if course.reason:
             logger.info("infeasible: %s", course.reason)
         else:
-            accuracy = max(course.accuracies[-self._settings.reward_epochs :])
+            validation = self._settings.chosen(course.validations)
         return TrialResult(
-            state="infeasible" if accuracy is None else "completed",
-            reward=0.0 if accuracy is None else accuracy**self._settings.reward_exponent,
-            accuracies=tuple(course.accuracies),
-            accuracy=accuracy,
+            state="infeasible" if validation is None else "completed",
+            reward=0.0 if validation is None else self._settings.reward(validation),
+            validations=tuple(course.validations),
+            validation=validation,
             num_parameters=course.num_parameters,
             seconds=self._clock() - course.start,
             reason=course.reason,

@@ -1,38 +1,29 @@
-"""How a child is trained and rewarded, as settings."""
+"""What every child's training has, as settings; what it is trained on adds its own."""
 
 from __future__ import annotations
 
-from typing import Self
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from child.augmentation import AugmentationSettings
 from child.precision import PrecisionName
 from child.schedule import LearningRateSchedule
 
 
-class TrainingSettings(BaseModel):
-    """How a child is trained and rewarded. The defaults are those of Zoph & Le 2017, s4.1."""
+class TrainingSettings(BaseModel, ABC):
+    """How a child is trained and rewarded, whatever it is trained on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    num_epochs: int = Field(50, ge=1, le=1_000_000)
-    batch_size: int = Field(64, ge=2, description="Open in the paper; 64 as in DenseNet's code.")
-    learning_rate: float = Field(0.1, gt=0, description="Of the first epoch.")
-    schedule: LearningRateSchedule = LearningRateSchedule()
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(1e-4, ge=0)
-    augmentation: AugmentationSettings = AugmentationSettings()
+    num_epochs: int = Field(ge=1, le=1_000_000)
+    learning_rate: float = Field(gt=0, description="Of the first epoch.")
+    schedule: LearningRateSchedule
     reward_epochs: int = Field(5, ge=1, description="The best of the last so many epochs counts.")
-    reward_exponent: float = Field(3.0, gt=0, description="reward = accuracy ** exponent")
     precision: PrecisionName = Field("auto", description="See `child.precision.Precision`.")
-    is_channels_last: bool = Field(
-        True, description="On a GPU: images lie in memory as its tensor cores take them."
-    )
     is_deterministic: bool = Field(
         False,
-        description="A GPU, too, gives the same child the same accuracies, bit for bit. Needs "
+        description="A GPU, too, gives the same child the same figures, bit for bit. Needs "
         "CUBLAS_WORKSPACE_CONFIG=:4096:8 in its environment.",
     )
     time_limit_s: float | None = Field(
@@ -42,8 +33,10 @@ class TrainingSettings(BaseModel):
         None, ge=1, description="A child of more of them is infeasible."
     )
 
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=true and momentum=0: Nesterov's rule needs momentum > 0")
-        return self
+    @abstractmethod
+    def chosen(self, validations: Sequence[float]) -> float:
+        """Give the one validation figure that counts, of those after each epoch."""
+
+    @abstractmethod
+    def reward(self, validation: float) -> float:
+        """Give the reward, >= 0, of the validation figure that counts."""

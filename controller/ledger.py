@@ -67,6 +67,7 @@ class Ledger(LedgerReader):
             schedule=search.schedule.model_dump(mode="json"),
             settings=search.settings,
             code_versions=search.code_versions,
+            metric=asdict(search.metric),
             baseline_decay=search.baseline_decay,
             state="running",
             reason="",
@@ -289,8 +290,8 @@ class Ledger(LedgerReader):
                 )
             )
 
-    def record_test(self, trial: int, accuracy: float) -> None:
-        """Write down the test accuracy of a trial's network, once.
+    def record_test(self, trial: int, figure: float) -> None:
+        """Write down the test figure of a trial's network, once.
 
         Raises:
             WrongState: the trial has been tested before, or does not exist.
@@ -298,7 +299,7 @@ class Ledger(LedgerReader):
         try:
             with self._write() as connection:
                 connection.execute(
-                    TESTS.insert().values(trial=trial, accuracy=accuracy, tested_at=self._clock())
+                    TESTS.insert().values(trial=trial, figure=figure, tested_at=self._clock())
                 )
         except sql.exc.IntegrityError as error:
             raise WrongState(f"trial {trial}: must exist, and is tested at most once") from error

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import sqlalchemy as sql
 
+from child.metric import Metric
 from controller.database import (
     PUSHES,
     READS_ONLY,
@@ -64,6 +65,7 @@ class LedgerReader:
         return Progress(
             state=search.state,
             reason=search.reason,
+            metric=Metric(**search.metric),
             num_trials=search.num_trials,
             num_recorded=sum(counts.get(state, 0) for state in RECORDED),
             num_infeasible=counts.get("infeasible", 0),
@@ -98,10 +100,10 @@ class LedgerReader:
             for row in rows
         ]
 
-    def test_accuracies(self) -> dict[int, float]:
-        """Give the test accuracy of every trial that was tested."""
+    def tests(self) -> dict[int, float]:
+        """Give the test figure of every trial that was tested."""
         with self._read() as connection:
-            return _pairs(connection, sql.select(TESTS.c.trial, TESTS.c.accuracy))
+            return _pairs(connection, sql.select(TESTS.c.trial, TESTS.c.figure))
 
     def close(self) -> None:
         """Close the connections to the database."""

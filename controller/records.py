@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from child.metric import Metric
 from controller.schedule import ScheduleSettings
 from controller.trial import Trial
 
@@ -21,6 +22,7 @@ class SearchRecord:
     num_trials: int
     baseline_decay: float
     schedule: ScheduleSettings
+    metric: Metric
     settings: dict[str, Any]
     code_versions: dict[str, str]
 
@@ -50,11 +52,13 @@ class Progress:
     """How far a search is.
 
     num_infeasible are among those recorded; num_in_flight are reserved or started and not recorded
-    yet. recent_reward is the mean of the last 30 rewards, None before any.
+    yet. recent_reward is the mean of the last 30 rewards, None before any. metric is what the
+    validation figures are of.
     """
 
     state: SearchState
     reason: str
+    metric: Metric
     num_trials: int
     num_recorded: int
     num_infeasible: int

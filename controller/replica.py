@@ -134,6 +134,7 @@ class ControllerReplica:
                     decisions=tuple(self._decisions(rollout, depth)),
                     log_probs=rollout.log_probs,
                     architecture=child.architecture.to_json(),
+                    architecture_text=str(child.architecture),
                     seed=child.seed,
                     versions=pulled.versions,
                 )

@@ -31,13 +31,15 @@ class Start:
     """What is known of a trial when its child starts to train.
 
     decisions: (kind, choice) in the order taken; log_probs: of each, in nats.
-    architecture: as JSON; seed: of the child; versions: of each shard's slice that was pulled.
+    architecture: as JSON, and architecture_text as it prints; seed: of the child; versions: of each
+    shard's slice that was pulled.
     """
 
     trial: int
     decisions: tuple[tuple[str, int], ...]
     log_probs: tuple[float, ...]
     architecture: dict[str, Any]
+    architecture_text: str
     seed: int
     versions: tuple[int, ...]
 
@@ -58,7 +60,7 @@ class Stamp:
 class Trial:
     """One row of the ledger. What is not known yet is None; times are seconds since the epoch.
 
-    For the fields up to versions see `Reservation` and `Start`; from accuracies to
+    For the fields up to versions see `Reservation` and `Start`; from validations to
     is_out_of_memory `child.result.TrialResult`. record_number is the trial's place, from 1, in the
     order of results, in which their rewards moved the baseline. (push_replica, push_sequence) names
     the push that its reward is in.
@@ -76,12 +78,13 @@ class Trial:
     decisions: list[tuple[str, int]] | None
     log_probs: list[float] | None
     architecture: dict[str, Any] | None
+    architecture_text: str | None
     seed: int | None
     versions: list[int] | None
     reward: float | None
     baseline: float | None
-    accuracies: list[float] | None
-    accuracy: float | None
+    validations: list[float] | None
+    validation: float | None
     num_parameters: int | None
     seconds: float | None
     reason: str

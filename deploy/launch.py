@@ -12,9 +12,7 @@ from typing import Any, Protocol
 
 import ray
 
-from child.convolutional.space import ConvolutionalSpace
 from child.data.errors import DataError
-from child.data.images import ImageData
 from controller.errors import LedgerError
 from controller.ledger import Ledger
 from controller.records import Progress, PushRecord, SearchRecord, SearchState
@@ -23,7 +21,7 @@ from controller.trial import Trial
 from deploy.awaited_shards import AwaitedShardsError, await_shards
 from deploy.cluster import ClusterError, cluster
 from deploy.run import Run
-from deploy.settings import SearchSettings
+from deploy.settings import SearchSettings, SplitData
 from ps.client import ShardClient
 from ps.credentials import CredentialsError
 from ps.errors import ShardError
@@ -63,22 +61,27 @@ class Watcher(Protocol):
 class FinalTest:
     """The best network, trained again from its row and tested once.
 
-    accuracy: on the test images. is_reproduced: whether training it again gave the recorded
-    validation accuracies.
+    figure: on the test data. is_reproduced: whether training it again gave the recorded validation
+    figures.
     """
 
-    accuracy: float
+    figure: float
     is_reproduced: bool
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """How a search ended, with all its rows; test is None where no network was tested."""
+    """How a search ended, with all its rows; test is None where no network was tested.
+
+    num_validation, num_test: of the images, words or characters.
+    """
 
     progress: Progress
     trials: list[Trial]
     pushes: list[PushRecord]
     test: FinalTest | None
+    num_validation: int
+    num_test: int
 
 
 def run_search(
@@ -139,7 +142,14 @@ def run_search(
             test = None
             if not is_stopped:
                 test = _test_best(settings, setup, ledger, data, watcher, is_stopping)
-            return SearchResult(ledger.progress(), ledger.trials(), ledger.pushes(), test)
+            return SearchResult(
+                ledger.progress(),
+                ledger.trials(),
+                ledger.pushes(),
+                test,
+                num_validation=len(data.search.validation),
+                num_test=len(data.test),
+            )
 
 
 def _issue_certificates(settings: SearchSettings, run: Run) -> None:
@@ -162,7 +172,8 @@ def _ledger(run: Run, settings: SearchSettings, setup: ProcessSetup) -> Iterator
     search = SearchRecord(
         num_trials=settings.num_trials,
         baseline_decay=settings.baseline_decay,
-        schedule=settings.schedule,
+        schedule=settings.depths,
+        metric=settings.task.metric,
         settings=settings.model_dump(mode="json"),
         code_versions={
             "python": sys.version.split()[0],
@@ -224,22 +235,20 @@ def _replicas(
     setup: ProcessSetup,
     layout: Layout,
     ledger: Any,
-    data: ImageData,
+    data: SplitData,
 ) -> Iterator[list[Any]]:
     """Start the replicas with their child workers; at the end, end both."""
     plan = ReplicaPlan(
         seed=settings.seed,
         strategy=settings.strategy,
-        space=settings.space,
+        task=settings.task,
         policy=settings.policy,
         layout=layout,
         client=settings.client,
         certificates=run.certificates,
-        training=settings.training,
-        network=settings.network,
         children=settings.children,
     )
-    search_data = ray.put(data.search)  # a child never sees the test images
+    search_data = ray.put(data.search)  # a child never sees the test data
     # Two threads: one for `run`, one for `drain`.
     actors = [
         spawn(ReplicaProcess, setup, replica, plan, ledger, [search_data], num_threads=2)
@@ -288,7 +297,7 @@ def _test_best(
     settings: SearchSettings,
     setup: ProcessSetup,
     ledger: RemoteLedger,
-    data: ImageData,
+    data: SplitData,
     watcher: Watcher,
     is_stopping: Callable[[], bool],
 ) -> FinalTest | None:
@@ -300,27 +309,20 @@ def _test_best(
     if best is None or best.decisions is None or best.seed is None:
         return None
     watcher.say(f"testing the best network, of trial {best.trial}, once")
-    space = ConvolutionalSpace(settings.space)
-    architecture = space.decode([choice for _, choice in best.decisions], best.depth)
-    worker = spawn_child_worker(
-        setup,
-        "test",
-        settings.training,
-        settings.network,
-        ray.put(data.search),
-        settings.children,
-    )
+    task = settings.task
+    architecture = task.space.decode([choice for _, choice in best.decisions], best.depth)
+    worker = spawn_child_worker(setup, "test", task, ray.put(data.search), settings.children)
     child = Child(best.trial, architecture, best.seed)
     try:
-        result, accuracy = _await(worker.test.remote(child, data.test), "the test", is_stopping)
-        ledger.record_test(best.trial, accuracy)
+        result, figure = _await(worker.test.remote(child, data.test), "the test", is_stopping)
+        ledger.record_test(best.trial, figure)
     except (SearchError, LedgerError, KeyboardInterrupt) as error:
         reason = str(error) or "stopped"
         watcher.say(f"the search is finished, but its best network was not tested: {reason}")
         return None
     finally:
         ray.kill(worker)
-    return FinalTest(accuracy, list(result.accuracies) == best.accuracies)
+    return FinalTest(figure, list(result.validations) == best.validations)
 
 
 def _await(reference: Any, who: str, is_stopping: Callable[[], bool]) -> Any:

@@ -81,8 +81,9 @@ def describe(progress: records.Progress) -> str:
     parts = []
     if progress.recent_reward is not None:
         parts.append(f"recent mean reward {progress.recent_reward:.3f}")
-    if progress.best is not None and progress.best.accuracy is not None:
-        parts.append(f"best accuracy {progress.best.accuracy:.1%} (trial {progress.best.trial})")
+    best, metric = progress.best, progress.metric
+    if best is not None and best.validation is not None:
+        parts.append(f"best {metric.name} {metric.text(best.validation)} (trial {best.trial})")
     if progress.num_infeasible:
         parts.append(f"{progress.num_infeasible} infeasible")
     return ", ".join(parts)

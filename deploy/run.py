@@ -70,7 +70,7 @@ class Run:
     def settings(self) -> SearchSettings:
         """The settings of the search. Raises SettingsError if the file was changed since."""
         # Whoever only looks at the ledger does not wait for torch and Ray.
-        from deploy.settings import load_settings
+        from deploy.settings_file import load_settings
 
         return load_settings(self._settings_path)
 

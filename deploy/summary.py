@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
-from child.convolutional.architecture import ConvolutionalArchitecture
+from child.metric import Metric
 from controller.records import PushRecord
 from controller.trial import RECORDED, Trial
 from deploy.launch import SearchResult
@@ -30,29 +30,31 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
         f"{infeasible} in {minutes} min {seconds} s."
     ]
     best = progress.best
-    if best is not None and best.architecture is not None and best.accuracy is not None:
-        architecture = ConvolutionalArchitecture.from_json(best.architecture)
+    metric, unit = progress.metric, settings.task.unit
+    if best is not None and best.architecture_text is not None and best.validation is not None:
+        printed = best.architecture_text
         lines += [
             "",
             f"Best network   trial {best.trial}, {best.num_parameters:,} parameters",
-            f"               {architecture}   ({_legend(str(architecture))})",
-            f"  validation   {best.accuracy:.1%}, {_epochs(settings)}",
+            f"               {printed}   ({settings.task.legend(printed)})",
+            f"  validation   {_figure(metric, best.validation)}, {_epochs(settings)}, on "
+            f"{result.num_validation:,} {unit}",
         ]
     if result.test is not None:
         lines.append(
-            f"  test         {result.test.accuracy:.1%} of {settings.data.num_test_images} images "
+            f"  test         {_figure(metric, result.test.figure)}, on {result.num_test:,} {unit} "
             "that no network had met; tested once"
         )
         if not result.test.is_reproduced:
             lines.append(
                 "               (trained again for the test, it did not repeat its validation "
-                "accuracies exactly, as happens on GPUs)"
+                "figures exactly, as happens on GPUs)"
             )
     if best is not None and progress.state == "stopped":
         lines.append("  test         left out, since the search was stopped")
     lines += [
         "",
-        *_movement(result.trials),
+        *_movement(result.trials, metric),
         _staleness(result.pushes),
         "",
         f"Run directory  {path}",
@@ -66,23 +68,19 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
     return "\n".join(lines)
 
 
-def _legend(architecture: str) -> str:
-    """Explain the signs in an architecture that is printed."""
-    strides = "/strides" if "/" in architecture else ""
-    inputs = " <layers that feed it" if "<" in architecture else ""
-    return f"filter height x width{strides}, filters{inputs}; layer by layer"
+def _figure(metric: Metric, figure: float) -> str:
+    # A percentage says by itself what it is of.
+    text = metric.text(figure)
+    return text if text.endswith("%") else f"{metric.name} {text}"
 
 
 def _epochs(settings: SearchSettings) -> str:
     counted = min(settings.training.num_epochs, settings.training.reward_epochs)
-    return (
-        f"the best of the last {counted} of {settings.training.num_epochs} epochs, on "
-        f"{settings.data.num_validation} images"
-    )
+    return f"the best of the last {counted} of {settings.training.num_epochs} epochs"
 
 
-def _movement(trials: Sequence[Trial]) -> list[str]:
-    """Say how reward and accuracy moved, in quarters of the recorded trials, as they ended."""
+def _movement(trials: Sequence[Trial], metric: Metric) -> list[str]:
+    """Say how rewards and figures moved, in quarters of the recorded trials, as they ended."""
     recorded = sorted(
         (t for t in trials if t.state in RECORDED), key=lambda t: t.record_number or 0
     )
@@ -94,11 +92,16 @@ def _movement(trials: Sequence[Trial]) -> list[str]:
     bounds = [len(recorded) * quarter // 4 for quarter in range(5)]
     quarters = [recorded[a:b] for a, b in pairwise(bounds)]
     rewards = (f"{mean(t.reward or 0 for t in quarter):.3f}" for quarter in quarters)
-    accuracies = (f"{mean(t.accuracy or 0 for t in quarter):.1%}" for quarter in quarters)
+    figures = (_median(quarter, metric) for quarter in quarters)
     return [
         "Rewards        " + " -> ".join(rewards) + "   (mean of each quarter of the trials)",
-        "  accuracy     " + " -> ".join(accuracies),
+        f"  {metric.name:<12} " + " -> ".join(figures) + "   (medians)",
     ]
+
+
+def _median(trials: Sequence[Trial], metric: Metric) -> str:
+    seen = [t.validation for t in trials if t.validation is not None]
+    return metric.text(median(seen)) if seen else "none"
 
 
 def _staleness(pushes: Sequence[PushRecord]) -> str:

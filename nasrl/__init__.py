@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deploy.run import Run, RunError
-    from deploy.settings import SearchSettings, SettingsError, load_settings
+    from deploy.settings import SearchSettings
+    from deploy.settings_file import SettingsError, load_settings
 
 __all__ = ["Run", "RunError", "SearchSettings", "SettingsError", "load_settings"]
 
@@ -23,8 +24,8 @@ _HOMES = {
     "Run": "deploy.run",
     "RunError": "deploy.run",
     "SearchSettings": "deploy.settings",
-    "SettingsError": "deploy.settings",
-    "load_settings": "deploy.settings",
+    "SettingsError": "deploy.settings_file",
+    "load_settings": "deploy.settings_file",
 }
 
 

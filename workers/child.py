@@ -15,14 +15,11 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from child.convolutional.architecture import ConvolutionalArchitecture
-from child.convolutional.network import ConvolutionalNetwork
-from child.convolutional.network_settings import NetworkSettings
-from child.convolutional.plan import NetworkPlan
-from child.data.images import LabelledImages, TrainingData
 from child.memory import is_device_lost, is_out_of_memory
-from child.result import EpochReport, Infeasible, TrialResult
-from child.training import ChildTrainer, TrainingSettings
+from child.metric import Metric
+from child.result import EpochReport, TrialResult
+from child.task import Task
+from child.training import ChildTrainer
 from controller.replica import Child
 from workers.gpu_gate import GpuGate
 from workers.process import ProcessSetup
@@ -67,9 +64,8 @@ class ChildWorker:
         self,
         setup: ProcessSetup,
         name: str,
-        training: TrainingSettings,
-        network: NetworkSettings,
-        data: TrainingData,
+        task: Task,
+        data: Any,
         children: ChildrenSettings,
     ) -> None:
         """Take the first granted GPU, or as many threads as CPUs were granted.
@@ -85,23 +81,22 @@ class ChildWorker:
                 f"children.num_gpus={children.num_gpus:g}: torch {torch.__version__} sees no CUDA "
                 "device; install a CUDA build of torch, or set children.num_gpus to 0"
             )
-        if training.is_deterministic:
+        if task.training.is_deterministic:
             # Read by CUDA's library of matrix products when it begins.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        self._task = task
         self._data = data
-        self._network = network
-        self._max_parameters = training.max_parameters
         self._gate = _gpu_gate() if children.shares_gpu else None
         self._device = torch.device("cuda" if children.num_gpus > 0 else "cpu")
         try:
             with self._entered(is_alone=False):
-                self._trainer = ChildTrainer(training, data, self._device.type)
+                self._trainer = ChildTrainer(task.passes(data, self._device))
         except RuntimeError as error:
-            # Others fill a shared GPU: not even the images found room.
+            # Others fill a shared GPU: not even the data found room.
             if self._gate is None or not is_out_of_memory(error, self._device):
                 raise
             with self._entered(is_alone=True):
-                self._trainer = ChildTrainer(training, data, self._device.type)
+                self._trainer = ChildTrainer(task.passes(data, self._device))
         # The trainer looks for cycles after each child; what is loaded by now has none to free.
         gc.collect()
         gc.freeze()
@@ -117,21 +112,21 @@ class ChildWorker:
         """
         with self._entered(is_alone), _alive():
             return self._trainer.train(
-                partial(self._build, _architecture_of(child)),
+                partial(self._task.build, child.architecture, self._data),
                 child.seed,
-                learning_rate=_architecture_of(child).learning_rate,
-                report=partial(_log, child.trial),
+                learning_rate=self._task.learning_rate(child.architecture),
+                report=partial(_log, child.trial, self._task.metric),
             )
 
-    def test(self, child: Child, images: LabelledImages) -> tuple[TrialResult, float]:
+    def test(self, child: Child, test: Any) -> tuple[TrialResult, float]:
         """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
         with self._entered(is_alone=True), _alive():
             return self._trainer.test(
-                partial(self._build, _architecture_of(child)),
+                partial(self._task.build, child.architecture, self._data),
                 child.seed,
-                images,
-                learning_rate=_architecture_of(child).learning_rate,
-                report=partial(_log, child.trial),
+                test,
+                learning_rate=self._task.learning_rate(child.architecture),
+                report=partial(_log, child.trial, self._task.metric),
             )
 
     def _entered(self, is_alone: bool) -> AbstractContextManager[None]:
@@ -139,29 +134,16 @@ class ChildWorker:
             return nullcontext()
         return self._gate.alone() if is_alone else self._gate.shared()
 
-    def _build(self, architecture: ConvolutionalArchitecture) -> ConvolutionalNetwork:
-        """Build a network, unless it is known beforehand to be too large."""
-        shape, num_classes = self._data.shape, self._data.num_classes
-        plan = NetworkPlan.of(architecture, shape, num_classes, self._network)
-        limit = self._max_parameters
-        if limit is not None and plan.num_parameters > limit:
-            raise Infeasible(f"max_parameters={limit}: the network has {plan.num_parameters}")
-        return ConvolutionalNetwork(architecture, shape, num_classes, self._network)
 
-
-def _architecture_of(child: Child) -> ConvolutionalArchitecture:
-    assert isinstance(child.architecture, ConvolutionalArchitecture)
-    return child.architecture
-
-
-def _log(trial: int, epoch: EpochReport) -> None:
+def _log(trial: int, metric: Metric, epoch: EpochReport) -> None:
     logger.info(
-        "trial %d, epoch %d of %d: loss %.4f, accuracy %.4f, %.1f s",
+        "trial %d, epoch %d of %d: loss %.4f, %s %s, %.1f s",
         trial,
         epoch.epoch,
         epoch.num_epochs,
         epoch.loss,
-        epoch.accuracy,
+        metric.name,
+        metric.text(epoch.validation),
         epoch.seconds,
     )
 
@@ -190,8 +172,7 @@ def _gpu_gate() -> GpuGate:
 def spawn_child_worker(
     setup: ProcessSetup,
     name: str,
-    training: TrainingSettings,
-    network: NetworkSettings,
+    task: Task,
     data: Any,
     children: ChildrenSettings,
 ) -> Any:
@@ -200,8 +181,7 @@ def spawn_child_worker(
         ChildWorker,
         setup,
         name,
-        training,
-        network,
+        task,
         data,
         children,
         num_cpus=children.num_cpus,

@@ -69,8 +69,8 @@ class RemoteLedger:
     ) -> None:
         _answer(self._actor.close_push.remote(owner, sequence, versions, staleness))
 
-    def record_test(self, trial: int, accuracy: float) -> None:
-        _answer(self._actor.record_test.remote(trial, accuracy))
+    def record_test(self, trial: int, figure: float) -> None:
+        _answer(self._actor.record_test.remote(trial, figure))
 
     def end(self, state: SearchState, reason: str = "") -> None:
         _answer(self._actor.end.remote(state, reason))

@@ -87,8 +87,8 @@ class ChildPool:
                 result = TrialResult(
                     state="infeasible",
                     reward=0.0,
-                    accuracies=(),
-                    accuracy=None,
+                    validations=(),
+                    validation=None,
                     num_parameters=0,
                     seconds=0.0,
                     reason=f"its worker died {self._max_deaths} times",

@@ -9,10 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from child.convolutional.network_settings import NetworkSettings
-from child.convolutional.space import ConvolutionalSpace
-from child.convolutional.space_settings import ConvolutionalSettings
-from child.training import TrainingSettings
+from child.space import Space
+from child.task import Task
 from controller.policy import PolicySettings
 from controller.random_search import RandomSearch
 from controller.reinforce import Reinforce
@@ -33,13 +31,11 @@ class ReplicaPlan:
 
     seed: int
     strategy: Literal["reinforce", "random"]
-    space: ConvolutionalSettings
+    task: Task
     policy: PolicySettings
     layout: Layout
     client: ClientSettings
     certificates: Path | None  # the folder of the replicas' own; None without TLS
-    training: TrainingSettings
-    network: NetworkSettings
     children: ChildrenSettings
 
 
@@ -53,14 +49,14 @@ class ReplicaProcess:
 
         Args:
             ledger: handle of the LedgerProcess actor.
-            data: one reference to the TrainingData, in a list so that Ray passes it on as it is.
+            data: one reference to the search's data, in a list so that Ray passes it on as it is.
         """
         setup.enter(f"replica-{replica}")
         torch.set_num_threads(1)
         self._plan = plan
         name = f"replica-{replica}"
         self._identity = Identity.load(plan.certificates, name) if plan.certificates else None
-        space = ConvolutionalSpace(plan.space)
+        space = plan.task.space
         worker_numbers = itertools.count()
         self._replica = ControllerReplica(
             replica,
@@ -72,8 +68,7 @@ class ReplicaProcess:
                 lambda: spawn_child_worker(
                     setup,
                     f"child-{replica}-{next(worker_numbers)}",
-                    plan.training,
-                    plan.network,
+                    plan.task,
                     data[0],
                     plan.children,
                 ),
@@ -94,7 +89,7 @@ class ReplicaProcess:
         self._replica.drain()
 
 
-def _strategy(plan: ReplicaPlan, space: ConvolutionalSpace) -> Strategy:
+def _strategy(plan: ReplicaPlan, space: Space) -> Strategy:
     if plan.strategy == "random":
         return RandomSearch(space, plan.layout.num_parameters)
     return Reinforce.untrained(space, plan.policy, plan.seed, plan.layout.num_shards)

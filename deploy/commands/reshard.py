@@ -44,7 +44,7 @@ def reshard(run: Path, num_shards: int, addresses: tuple[str, ...]) -> None:
     """
     from controller.errors import LedgerError
     from deploy.run import Run, RunError
-    from deploy.settings import SettingsError
+    from deploy.settings_file import SettingsError
     from ps.disk import Disk
     from ps.errors import NotAtRest, PastEpoch, StateError, StateInUse, StateMismatch
 
@@ -81,7 +81,7 @@ def change_num_shards(run: Run, num_shards: int, addresses: Sequence[str], disk:
         RunError, SettingsError, LedgerError, StateError: it cannot be done; nothing has changed.
         OSError: interrupted; a repeat finishes it.
     """
-    from deploy.settings import load_settings
+    from deploy.settings_file import load_settings
     from ps.folder import shard_folder
 
     path = run.path / "settings.yaml"

@@ -58,7 +58,7 @@ def search(
     from deploy.progress import LiveWatcher, PlainWatcher
     from deploy.ready import DEFAULT, find_settings
     from deploy.run import Run, RunError
-    from deploy.settings import SettingsError, load_settings
+    from deploy.settings_file import SettingsError, load_settings
     from deploy.summary import summarize
     from workers.process import ProcessSetup
 

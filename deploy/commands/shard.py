@@ -86,7 +86,7 @@ def shard(
     if insecure and certificates is not None:
         raise click.UsageError("--insecure, --certificates: must be one of them; TLS is on or off")
     from deploy.run import Run, RunError
-    from deploy.settings import SettingsError, load_settings
+    from deploy.settings_file import SettingsError, load_settings
     from ps.credentials import CredentialsError, Identity
     from ps.folder import shard_folder
 

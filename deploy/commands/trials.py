@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from child.metric import Metric
 from deploy.mistake import UserMistake
 from deploy.table import print_table
 
@@ -20,8 +21,8 @@ CSV_COLUMNS = (
     "state",
     "reward",
     "baseline",
-    "accuracy",
-    "test_accuracy",
+    "validation",
+    "test",
     "num_parameters",
     "seconds",
     "replica",
@@ -55,19 +56,20 @@ def trials(run: Path, top: int | None, form: str) -> None:
 
     try:
         with Run(run).ledger() as ledger:
-            tested, listed = ledger.test_accuracies(), ledger.trials(top)
+            metric, tested = ledger.progress().metric, ledger.tests()
+            listed = ledger.trials(top)
     except (RunError, LedgerError) as error:
         raise UserMistake(str(error)) from error
-    FORMATS[form]([asdict(t) | {"test_accuracy": tested.get(t.trial)} for t in listed])
+    FORMATS[form]([asdict(t) | {"test": tested.get(t.trial)} for t in listed], metric)
 
 
-def _print_table(rows: Sequence[Row]) -> None:
+def _print_table(rows: Sequence[Row], metric: Metric) -> None:
     print_table(
         {
             "trial": "right",
             "state": "left",
             "reward": "right",
-            "accuracy": "right",
+            metric.name: "right",
             "test": "right",
             "parameters": "right",
             "seconds": "right",
@@ -78,30 +80,30 @@ def _print_table(rows: Sequence[Row]) -> None:
                 str(row["trial"]),
                 row["state"],
                 _number(row["reward"], ".3f"),
-                _number(row["accuracy"], ".1%"),
-                _number(row["test_accuracy"], ".1%"),
+                _number(row["validation"], metric.format),
+                _number(row["test"], metric.format),
                 _number(row["num_parameters"], ","),
                 _number(row["seconds"], ".1f"),
-                row["reason"] or _architecture(row),
+                row["reason"] or row["architecture_text"] or "",
             )
             for row in rows
         ),
     )
 
 
-def _print_csv(rows: Sequence[Row]) -> None:
+def _print_csv(rows: Sequence[Row], _: Metric) -> None:
     writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        writer.writerow(row | {"architecture": _architecture(row)})
+        writer.writerow(row | {"architecture": row["architecture_text"]})
 
 
-def _print_json(rows: Sequence[Row]) -> None:
+def _print_json(rows: Sequence[Row], _: Metric) -> None:
     json.dump(rows, sys.stdout, indent=1)
     sys.stdout.write("\n")
 
 
-FORMATS: dict[str, Callable[[Sequence[Row]], None]] = {
+FORMATS: dict[str, Callable[[Sequence[Row], Metric], None]] = {
     "table": _print_table,
     "csv": _print_csv,
     "json": _print_json,
@@ -110,10 +112,3 @@ FORMATS: dict[str, Callable[[Sequence[Row]], None]] = {
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-def _architecture(row: Row) -> str:
-    from child.convolutional.architecture import ConvolutionalArchitecture
-
-    described = row["architecture"]
-    return "" if described is None else str(ConvolutionalArchitecture.from_json(described))

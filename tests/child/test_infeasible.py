@@ -11,6 +11,7 @@ from support.networks import (
     Exploding,
     Linear,
     build_child,
+    image_trainer,
     images_of,
     settings_of,
 )
@@ -18,7 +19,6 @@ from torch import nn
 
 from child.data.digits import DigitsSettings, load_digits
 from child.result import Infeasible
-from child.training import ChildTrainer
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def data():
 
 
 def assert_infeasible(result):
-    assert (result.state, result.reward, result.accuracy) == ("infeasible", 0.0, None)
+    assert (result.state, result.reward, result.validation) == ("infeasible", 0.0, None)
 
 
 # --- Not finite.
@@ -40,12 +40,12 @@ def assert_infeasible(result):
     ids=["first step", "last step of an epoch", "second epoch"],
 )
 def test_loss_that_is_not_finite_makes_the_child_infeasible(data, n, epoch, num_accuracies):
-    trainer = ChildTrainer(settings_of(num_epochs=3), data)
+    trainer = image_trainer(settings_of(num_epochs=3), data)
 
     result = trainer.train(lambda: Exploding(n), seed=0)
 
     assert_infeasible(result)
-    assert len(result.accuracies) == num_accuracies
+    assert len(result.validations) == num_accuracies
     assert result.num_parameters == 10
     assert result.reason.startswith(f"the training loss of epoch {epoch} is ")
     assert result.reason.endswith(("nan", "inf"))
@@ -55,7 +55,7 @@ def test_loss_that_is_not_finite_makes_the_child_infeasible(data, n, epoch, num_
 def test_learning_rate_too_large_makes_the_child_infeasible():
     digits = load_digits(DigitsSettings()).search
 
-    result = ChildTrainer(settings_of(batch_size=64), digits).train(
+    result = image_trainer(settings_of(batch_size=64), digits).train(
         build_child, seed=0, learning_rate=1e30
     )
 
@@ -68,7 +68,7 @@ def test_child_whose_last_step_breaks_its_weights_is_infeasible(data):
         num_epochs=1, batch_size=10, learning_rate=1e38, momentum=0, nesterov=False
     )
 
-    result = ChildTrainer(settings, data).train(
+    result = image_trainer(settings, data).train(
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2)), seed=1
     )
 
@@ -101,7 +101,7 @@ def exhaust_python():
     ids=["GPU, building", "GPU, training", "CPU, building", "CPU, training", "Python"],
 )
 def test_child_that_does_not_fit_into_memory_is_infeasible_and_told_apart(data, build, reason):
-    result = ChildTrainer(settings_of(), data).train(build, seed=0)
+    result = image_trainer(settings_of(), data).train(build, seed=0)
 
     assert_infeasible(result)
     assert reason in result.reason
@@ -117,12 +117,12 @@ def test_child_over_its_time_is_stopped_before_the_next_step(data):
     builder = Builder(lambda: Doing(lambda: (steps.append(1), clock.advance(1.0))))
     steps = []
 
-    result = ChildTrainer(settings, data, clock=clock).train(builder, seed=0)
+    result = image_trainer(settings, data, clock=clock).train(builder, seed=0)
 
     # Three steps an epoch. After the fourth, at 4 s, the time is over.
     assert_infeasible(result)
     assert len(steps) == 4
-    assert len(result.accuracies) == 1
+    assert len(result.validations) == 1
     assert result.seconds == 4.0
     assert result.reason == "time_limit_s=3.5: over after 4.0 s, in epoch 2 of 2"
     assert not result.is_out_of_memory
@@ -132,7 +132,7 @@ def test_child_over_its_time_after_its_last_step_is_infeasible(data):
     clock = FakeClock()
     settings = settings_of(num_epochs=1, time_limit_s=2.5)
 
-    result = ChildTrainer(settings, data, clock=clock).train(
+    result = image_trainer(settings, data, clock=clock).train(
         lambda: Doing(lambda: clock.advance(1.0)), seed=0
     )
 
@@ -149,7 +149,7 @@ def test_child_whose_building_takes_its_time_is_not_trained(data):
         children.append(Linear())
         return children[0]
 
-    result = ChildTrainer(settings_of(time_limit_s=59), data, clock=clock).train(build, seed=0)
+    result = image_trainer(settings_of(time_limit_s=59), data, clock=clock).train(build, seed=0)
 
     assert_infeasible(result)
     assert children[0].calls == []
@@ -159,7 +159,7 @@ def test_child_that_takes_just_its_time_is_completed(data):
     clock = FakeClock()
     settings = settings_of(num_epochs=1, time_limit_s=3.0)
 
-    result = ChildTrainer(settings, data, clock=clock).train(
+    result = image_trainer(settings, data, clock=clock).train(
         lambda: Doing(lambda: clock.advance(1.0)), seed=0
     )
 
@@ -170,7 +170,7 @@ def test_child_that_takes_just_its_time_is_completed(data):
 def test_child_of_too_many_parameters_is_infeasible(data, limit, state):
     builder = Builder(Linear)
 
-    result = ChildTrainer(settings_of(max_parameters=limit), data).train(builder, seed=0)
+    result = image_trainer(settings_of(max_parameters=limit), data).train(builder, seed=0)
 
     assert result.state == state
     assert result.num_parameters == 8
@@ -185,7 +185,7 @@ def test_whoever_builds_may_say_that_the_architecture_is_infeasible(data):
     def build():
         raise Infeasible("layer 3 has no room for its window")
 
-    result = ChildTrainer(settings_of(), data).train(build, seed=0)
+    result = image_trainer(settings_of(), data).train(build, seed=0)
 
     assert_infeasible(result)
     assert (result.reason, result.num_parameters) == ("layer 3 has no room for its window", 0)
@@ -195,7 +195,7 @@ def test_infeasible_child_always_has_a_reason(data):
     def build():
         raise Infeasible
 
-    assert ChildTrainer(settings_of(), data).train(build, seed=0).reason == "Infeasible"
+    assert image_trainer(settings_of(), data).train(build, seed=0).reason == "Infeasible"
 
 
 @pytest.mark.parametrize("kind", [KeyError, RuntimeError, ArithmeticError])
@@ -205,7 +205,9 @@ def test_mistake_is_not_taken_for_the_architecture_s_fault(data, kind, is_built)
         raise kind("filter_heigth")
 
     with pytest.raises(kind, match="filter_heigth"):
-        ChildTrainer(settings_of(), data).train((lambda: Doing(fail)) if is_built else fail, seed=0)
+        image_trainer(settings_of(), data).train(
+            (lambda: Doing(fail)) if is_built else fail, seed=0
+        )
 
 
 @pytest.mark.parametrize("kind", [Infeasible, MemoryError])
@@ -214,14 +216,14 @@ def test_report_that_fails_is_not_taken_for_the_architecture_s_fault(data, kind)
         raise kind("the one who watches has gone")
 
     with pytest.raises(kind, match="has gone"):
-        ChildTrainer(settings_of(), data).train(Linear, seed=0, report=report)
+        image_trainer(settings_of(), data).train(Linear, seed=0, report=report)
 
 
 # --- What an infeasible child leaves to others.
 
 
 def test_infeasible_child_cannot_be_tested(data):
-    trainer = ChildTrainer(settings_of(), data)
+    trainer = image_trainer(settings_of(), data)
 
     with pytest.raises(
         ValueError, match=r"^an infeasible child cannot be tested: the training loss of epoch 1 is "
@@ -230,7 +232,7 @@ def test_infeasible_child_cannot_be_tested(data):
 
 
 def test_child_after_an_infeasible_one_trains_as_if_it_had_not_been(data):
-    trainer = ChildTrainer(settings_of(), data)
+    trainer = image_trainer(settings_of(), data)
     one, other = Builder(Linear), Builder(Linear)
     trainer.train(one, seed=3)
 

@@ -9,10 +9,8 @@ import weakref
 
 import pytest
 import torch
-from support.networks import Doing, Exploding, Linear, images_of, settings_of
+from support.networks import Doing, Exploding, Linear, image_trainer, images_of, settings_of
 from torch import nn
-
-from child.training import ChildTrainer
 
 
 @pytest.fixture
@@ -66,7 +64,7 @@ def test_child_that_ended_is_gone(data, build, settings, state):
     watched = Watched(build)
     gc.disable()  # it is the trainer that has to look for cycles
     try:
-        result = ChildTrainer(settings, data).train(watched, seed=0)
+        result = image_trainer(settings, data).train(watched, seed=0)
         assert result.state == state
         assert watched.end() is None
     finally:
@@ -76,7 +74,7 @@ def test_child_that_ended_is_gone(data, build, settings, state):
 def test_child_that_was_tested_is_gone(data):
     watched = Watched(Linear)
 
-    ChildTrainer(settings_of(), data).test(watched, 0, data.validation)
+    image_trainer(settings_of(), data).test(watched, 0, data.validation)
 
     assert watched.end() is None
 
@@ -85,7 +83,7 @@ def test_child_whose_error_is_kept_is_gone(data):
     watched = Watched(lambda: Doing(fail))
 
     with pytest.raises(KeyError, match="filter_heigth") as caught:
-        ChildTrainer(settings_of(), data).train(watched, seed=0)
+        image_trainer(settings_of(), data).train(watched, seed=0)
 
     assert watched.end() is None
     assert caught.traceback[-1].name == "fail"
@@ -95,7 +93,7 @@ def test_child_whose_report_failed_is_gone(data):
     watched = Watched(Linear)
 
     with pytest.raises(KeyError, match="filter_heigth") as caught:
-        ChildTrainer(settings_of(), data).train(watched, seed=0, report=lambda _: fail())
+        image_trainer(settings_of(), data).train(watched, seed=0, report=lambda _: fail())
 
     assert watched.end() is None
     assert caught.traceback[-1].name == "fail"
@@ -111,7 +109,7 @@ def build_nth(n):
 
 
 def test_fifty_children_leave_as_many_tensors_as_were_there_before(data):
-    trainer = ChildTrainer(settings_of(), data)
+    trainer = image_trainer(settings_of(), data)
     trainer.train(lambda: build_nth(0), seed=0)  # torch makes a few of its own, once
     before = live_tensors()
 
@@ -130,7 +128,7 @@ import torch
 from torch import nn
 from child.data.images import LabelledImages, TrainingData
 from child.data.whitening import Whitening
-from child.training import ChildTrainer, TrainingSettings
+from child.images.training_settings import ImageTrainingSettings
 
 torch.set_num_threads(1)
 gc.freeze()
@@ -138,7 +136,7 @@ images = np.random.default_rng(0).integers(0, 256, (64, 3, 16, 16), dtype=np.uin
 part = LabelledImages(images, np.arange(64) % 10)
 one = np.ones((3, 1, 1), np.float32)
 data = TrainingData(part, part, 10, Whitening(one * 128, one / 64))
-trainer = ChildTrainer(TrainingSettings(num_epochs=1), data)
+trainer = image_trainer(ImageTrainingSettings(num_epochs=1), data)
 
 def build(n):
     width = 16 + n % 25

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,17 +14,19 @@ from support.networks import (
     Exploding,
     Linear,
     build_child,
+    image_trainer,
     images_of,
     settings_of,
     white,
 )
 from torch import nn
 
-from child.augmentation import AugmentationSettings
 from child.data.digits import DigitsSettings, load_digits
+from child.images.augmentation import AugmentationSettings
+from child.images.training_settings import ImageTrainingSettings
 from child.result import EpochReport
 from child.schedule import LearningRateSchedule
-from child.training import ChildTrainer, TrainingSettings
+from child.training import ChildTrainer
 
 SETTINGS = settings_of(batch_size=50, augmentation=AugmentationSettings(margin=1))
 
@@ -88,10 +91,10 @@ def test_child_trained_again_by_another_trainer_is_the_same_bit_for_bit(digits, 
         batch_size=50, precision=precision, augmentation=AugmentationSettings(crop=crop, margin=1)
     )
 
-    result = ChildTrainer(settings, digits.search).train(one, seed=3)
+    result = image_trainer(settings, digits.search).train(one, seed=3)
     torch.manual_seed(99)
     torch.rand(1000)
-    again = ChildTrainer(settings, digits.search).train(other, seed=3)
+    again = image_trainer(settings, digits.search).train(other, seed=3)
 
     assert without_seconds(again) == without_seconds(result)
     assert other.weights == one.weights
@@ -99,7 +102,7 @@ def test_child_trained_again_by_another_trainer_is_the_same_bit_for_bit(digits, 
 
 def test_child_trained_again_after_others_is_the_same_bit_for_bit(digits):
     one, other = Builder(), Builder()
-    trainer = ChildTrainer(SETTINGS, digits.search)
+    trainer = image_trainer(SETTINGS, digits.search)
 
     result = trainer.train(one, seed=3)
     trainer.train(build_child, seed=4)
@@ -114,7 +117,7 @@ def test_child_trained_again_after_others_is_the_same_bit_for_bit(digits):
 
 def test_child_that_is_watched_is_the_same_bit_for_bit(digits):
     one, other = Builder(), Builder()
-    trainer = ChildTrainer(SETTINGS, digits.search)
+    trainer = image_trainer(SETTINGS, digits.search)
 
     result = trainer.train(one, seed=3)
     watched = trainer.train(other, seed=3, report=lambda _: None)
@@ -125,7 +128,7 @@ def test_child_that_is_watched_is_the_same_bit_for_bit(digits):
 
 def test_child_with_another_seed_has_other_weights(digits):
     one, other = Builder(), Builder()
-    trainer = ChildTrainer(SETTINGS, digits.search)
+    trainer = image_trainer(SETTINGS, digits.search)
 
     trainer.train(one, seed=3)
     trainer.train(other, seed=4)
@@ -146,7 +149,7 @@ def raise_key_error():
 )
 def test_random_numbers_and_flags_of_others_are_what_they_would_have_been(ten_images, build):
     before = torch.get_rng_state()
-    trainer = ChildTrainer(settings_of(is_deterministic=True), ten_images)
+    trainer = image_trainer(settings_of(is_deterministic=True), ten_images)
 
     try:
         trainer.train(build, seed=3)
@@ -164,18 +167,19 @@ def test_child_is_trained_with_deterministic_algorithms_where_that_is_set(
     seen = []
     settings = settings_of(is_deterministic=is_deterministic)
 
-    ChildTrainer(settings, ten_images).train(
+    image_trainer(settings, ten_images).train(
         lambda: Doing(lambda: seen.append(torch.are_deterministic_algorithms_enabled())), seed=3
     )
 
     assert set(seen) == {is_deterministic}
 
 
-def test_gpu_that_cannot_be_deterministic_is_refused(ten_images, monkeypatch):
+def test_gpu_that_cannot_be_deterministic_is_refused(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    settings = settings_of(is_deterministic=True)
 
     with pytest.raises(ValueError, match="CUBLAS_WORKSPACE_CONFIG"):
-        ChildTrainer(settings_of(is_deterministic=True), ten_images, "cuda")
+        ChildTrainer(SimpleNamespace(settings=settings, device=torch.device("cuda")))
 
 
 # --- What is learned and what it is worth.
@@ -183,12 +187,12 @@ def test_gpu_that_cannot_be_deterministic_is_refused(ten_images, monkeypatch):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_child_of_a_few_epochs_learns_the_digits(digits, precision):
-    settings = TrainingSettings(num_epochs=5, augmentation=UNCHANGED, precision=precision)
+    settings = ImageTrainingSettings(num_epochs=5, augmentation=UNCHANGED, precision=precision)
 
-    result = ChildTrainer(settings, digits.search).train(build_child, seed=0)
+    result = image_trainer(settings, digits.search).train(build_child, seed=0)
 
     assert result.state == "completed"
-    assert result.accuracies[-1] > 0.7
+    assert result.validations[-1] > 0.7
 
 
 def test_accuracies_are_the_fractions_of_validation_images_classified_right(digits):
@@ -196,10 +200,10 @@ def test_accuracies_are_the_fractions_of_validation_images_classified_right(digi
     settings = settings_of(batch_size=50, augmentation=AugmentationSettings(crop="pad", margin=1))
     data = digits.search
 
-    result = ChildTrainer(settings, data).train(builder, seed=3)
+    result = image_trainer(settings, data).train(builder, seed=3)
 
-    assert len(result.accuracies) == 2
-    assert result.accuracies[-1] == fraction_right(
+    assert len(result.validations) == 2
+    assert result.validations[-1] == fraction_right(
         builder.children[0], data.validation, data.whitening
     )
 
@@ -218,15 +222,15 @@ def test_accuracies_are_the_fractions_of_validation_images_classified_right(digi
 def test_reward_is_the_best_of_the_last_accuracies_to_the_power(
     ten_images, num_right, reward_epochs, exponent, accuracy, reward
 ):
-    settings = TrainingSettings(
+    settings = ImageTrainingSettings(
         num_epochs=len(num_right), reward_epochs=reward_epochs, reward_exponent=exponent
     )
 
-    result = ChildTrainer(settings, ten_images).train(lambda: Scripted(num_right), seed=0)
+    result = image_trainer(settings, ten_images).train(lambda: Scripted(num_right), seed=0)
 
     assert result.state == "completed"
-    assert result.accuracies == tuple(n / 10 for n in num_right)
-    assert result.accuracy == accuracy
+    assert result.validations == tuple(n / 10 for n in num_right)
+    assert result.validation == accuracy
     assert result.reward == pytest.approx(reward)
     assert result.reason == ""
     assert not result.is_out_of_memory
@@ -235,7 +239,7 @@ def test_reward_is_the_best_of_the_last_accuracies_to_the_power(
 def test_result_counts_the_parameters_of_the_network_and_its_seconds(digits):
     clock = FakeClock(step=0.5)
 
-    result = ChildTrainer(SETTINGS, digits.search, clock=clock).train(build_child, seed=3)
+    result = image_trainer(SETTINGS, digits.search, clock=clock).train(build_child, seed=3)
 
     assert result.num_parameters == (64 * 16 + 16) + 2 * 16 + (16 * 10 + 10)
     assert result.seconds > 0
@@ -244,7 +248,7 @@ def test_result_counts_the_parameters_of_the_network_and_its_seconds(digits):
 @pytest.mark.parametrize("learning_rate", [0.0, -0.1, float("nan"), float("inf")])
 def test_learning_rate_that_trains_nothing_is_refused(ten_images, learning_rate):
     with pytest.raises(ValueError, match=r"learning_rate=.*: must be finite and > 0"):
-        ChildTrainer(SETTINGS, ten_images).train(Linear, seed=0, learning_rate=learning_rate)
+        image_trainer(SETTINGS, ten_images).train(Linear, seed=0, learning_rate=learning_rate)
 
 
 # --- Who watches sees each epoch as it ends.
@@ -258,11 +262,11 @@ def test_each_epoch_is_reported_as_it_ends(ten_images):
     def report(epoch):
         events.append(dataclasses.replace(epoch, loss=round(epoch.loss, 3)))
 
-    result = ChildTrainer(settings, ten_images, clock=clock).train(
+    result = image_trainer(settings, ten_images, clock=clock).train(
         lambda: Doing(lambda: (events.append("step"), clock.advance(2.0))), seed=0, report=report
     )
 
-    loss, accuracy = events[3].loss, result.accuracies[0]
+    loss, accuracy = events[3].loss, result.validations[0]
     steps = ["step"] * 3
     assert events == [
         *steps,
@@ -278,9 +282,9 @@ def test_each_epoch_is_reported_as_it_ends(ten_images):
 def test_accuracies_reported_are_those_of_the_result(digits):
     reports = []
 
-    result = ChildTrainer(SETTINGS, digits.search).train(build_child, 3, report=reports.append)
+    result = image_trainer(SETTINGS, digits.search).train(build_child, 3, report=reports.append)
 
-    assert tuple(report.accuracy for report in reports) == result.accuracies
+    assert tuple(report.validation for report in reports) == result.validations
     assert reports[1].loss < reports[0].loss
 
 
@@ -292,7 +296,7 @@ def test_report_that_raises_ends_the_training(ten_images):
             raise KeyError("nobody watches")
 
     with pytest.raises(KeyError, match="nobody watches"):
-        ChildTrainer(settings_of(num_epochs=9), ten_images).train(
+        image_trainer(settings_of(num_epochs=9), ten_images).train(
             lambda: Doing(lambda: steps.append(1)), seed=0, report=report
         )
 
@@ -303,7 +307,7 @@ def test_report_that_raises_ends_the_training(ten_images):
 
 
 def test_child_tested_was_trained_as_in_the_search(digits):
-    trainer = ChildTrainer(SETTINGS, digits.search)
+    trainer = image_trainer(SETTINGS, digits.search)
     one, other = Builder(), Builder()
     reports = []
 
@@ -322,6 +326,6 @@ def test_accuracy_of_the_test_is_of_the_network_after_its_last_epoch(digits):
     builder = Builder()
     settings = settings_of(batch_size=50, schedule=LearningRateSchedule())
 
-    _, accuracy = ChildTrainer(settings, digits.search).test(builder, 3, digits.test)
+    _, accuracy = image_trainer(settings, digits.search).test(builder, 3, digits.test)
 
     assert accuracy == fraction_right(builder.children[0], digits.test, digits.search.whitening)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.clock import FakeClock
 
+from child.metric import ACCURACY
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from controller.schedule import ScheduleSettings
@@ -39,6 +40,7 @@ def create_ledger(tmp_path, clock):
                 num_trials=num_trials,
                 baseline_decay=0.75,
                 schedule=schedule or ScheduleSettings(num_layers=1, increase=0),
+                metric=ACCURACY,
                 settings={"seed": 3},
                 code_versions={"nasrl": "0.1.0"},
             )

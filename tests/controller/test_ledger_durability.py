@@ -12,14 +12,15 @@ PROGRAM = """
 import os, sys
 from child.result import TrialResult
 from controller.ledger import Ledger
+from child.metric import ACCURACY
 from controller.records import SearchRecord
 from controller.schedule import ScheduleSettings
 from controller.trial import Start
 
-ledger = Ledger.create(sys.argv[1], SearchRecord(5, 0.5, ScheduleSettings(), {}, {}))
+ledger = Ledger.create(sys.argv[1], SearchRecord(5, 0.5, ScheduleSettings(), ACCURACY, {}, {}))
 owner = ledger.enlist(0)
 [place, other] = ledger.reserve(owner, 2)
-ledger.start(owner, [Start(1, (("color", 1),), (-0.5,), {"color": 1}, 7, (3,))])
+ledger.start(owner, [Start(1, (("color", 1),), (-0.5,), {"color": 1}, "color 1", 7, (3,))])
 stamp = ledger.record(owner, 1, TrialResult("completed", 0.5, (0.5,), 0.5, 10, 1.0))
 sequence = ledger.open_push(owner, [1], (3,), b"12345678")
 print(owner.incarnation, place.trial, stamp.reward, stamp.baseline, sequence, flush=True)

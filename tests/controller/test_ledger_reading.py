@@ -125,7 +125,7 @@ READERS = {
     "trials": lambda ledger: len(ledger.trials()),
     "top trials": lambda ledger: len(ledger.trials(top=5)),
     "pushes": lambda ledger: len(ledger.pushes()),
-    "test accuracies": lambda ledger: len(ledger.test_accuracies()),
+    "test accuracies": lambda ledger: len(ledger.tests()),
 }
 
 

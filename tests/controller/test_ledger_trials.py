@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.children import completed, infeasible, start_of
 
+from child.metric import ACCURACY
 from controller.errors import NotOwner, WrongState
 from controller.ledger import Ledger
 from controller.records import SearchRecord
@@ -45,7 +46,7 @@ def test_ledger_created_again_is_refused_and_as_it_was(ledger, url, contents):
     before = contents()
 
     with pytest.raises(WrongState, match=r"^sqlite:///.* holds a search already; a new one needs"):
-        Ledger.create(url, SearchRecord(5, 0.5, ScheduleSettings(), {}, {}))
+        Ledger.create(url, SearchRecord(5, 0.5, ScheduleSettings(), ACCURACY, {}, {}))
 
     assert contents() == before
 
@@ -67,7 +68,7 @@ def test_ledger_just_created_has_nothing_in_it(ledger):
     assert ledger.trials() == []
     assert ledger.trials(top=3) == []
     assert ledger.pushes() == []
-    assert ledger.test_accuracies() == {}
+    assert ledger.tests() == {}
 
 
 # --- The budget.
@@ -259,12 +260,12 @@ def test_record_writes_down_the_result(ledger):
     ledger.record(owner, 2, infeasible("CUDA out of memory"))
 
     good, bad = ledger.trials()
-    assert (good.state, good.reward, good.accuracies) == ("completed", 0.5, [0.25, 0.5])
-    assert (good.accuracy, good.num_parameters, good.seconds) == (0.5, 10, 0.5)
+    assert (good.state, good.reward, good.validations) == ("completed", 0.5, [0.25, 0.5])
+    assert (good.validation, good.num_parameters, good.seconds) == (0.5, 10, 0.5)
     assert good.reason == ""
     assert good.started_at < good.recorded_at < bad.recorded_at
-    assert (bad.state, bad.reward, bad.accuracies) == ("infeasible", 0.0, [])
-    assert (bad.accuracy, bad.reason) == (None, "CUDA out of memory")
+    assert (bad.state, bad.reward, bad.validations) == ("infeasible", 0.0, [])
+    assert (bad.validation, bad.reason) == (None, "CUDA out of memory")
 
 
 def test_stamp_is_the_average_of_the_rewards_recorded_before(ledger):
@@ -378,7 +379,7 @@ def test_record_test_a_second_time_is_refused_and_the_first_stays(ledger, open_l
     with pytest.raises(WrongState, match=r"^trial 1: must exist, and is tested at most once$"):
         open_ledger().record_test(1, 0.99)
 
-    assert ledger.test_accuracies() == {1: 0.875}
+    assert ledger.tests() == {1: 0.875}
 
 
 def test_record_test_of_many_trials_keeps_each(ledger):
@@ -388,7 +389,7 @@ def test_record_test_of_many_trials_keeps_each(ledger):
     ledger.record_test(3, 0.25)
     ledger.record_test(1, 0.5)
 
-    assert ledger.test_accuracies() == {1: 0.5, 3: 0.25}
+    assert ledger.tests() == {1: 0.5, 3: 0.25}
 
 
 def test_record_test_of_a_trial_that_does_not_exist_is_refused(ledger):
@@ -397,4 +398,4 @@ def test_record_test_of_a_trial_that_does_not_exist_is_refused(ledger):
     with pytest.raises(WrongState, match=r"^trial 2: must exist"):
         ledger.record_test(2, 0.5)
 
-    assert ledger.test_accuracies() == {}
+    assert ledger.tests() == {}

@@ -9,7 +9,7 @@ from support.clock import FakeClock
 from deploy import awaited_shards
 from deploy.awaited_shards import SAY_EVERY_S, TIMEOUT_S, AwaitedShardsError, await_shards
 from deploy.cli import main
-from deploy.settings import load_settings
+from deploy.settings_file import load_settings
 from ps.authority import CertificateAuthority
 from ps.client import ClientSettings, ShardClient
 from ps.plan import ShardPlan

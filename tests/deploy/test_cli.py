@@ -3,11 +3,12 @@ import sys
 
 import pytest
 
+from child.metric import ACCURACY
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy.cli import main
 from deploy.run import Run
-from deploy.settings import load_settings
+from deploy.settings_file import load_settings
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,9 @@ def test_run_without_a_ledger_is_said_to_have_none(tmp_path, capsys):
 @pytest.mark.parametrize("arguments", [["trials", "RUN"], ["shards", "RUN"], ["shards", "[::1]:1"]])
 def test_verbs_that_only_look_do_not_wait_for_torch_and_ray(arguments, tmp_path):
     run = Run.create(tmp_path / "RUN", load_settings())
-    Ledger.create(run.ledger_url, SearchRecord(3, 0.9, run.settings.schedule, {}, {})).close()
+    Ledger.create(
+        run.ledger_url, SearchRecord(3, 0.9, run.settings.depths, ACCURACY, {}, {})
+    ).close()
     script = f"""
 import sys
 from deploy.cli import main

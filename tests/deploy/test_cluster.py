@@ -2,7 +2,7 @@ import pytest
 
 from deploy.cli import main
 from deploy.cluster import shortage
-from deploy.settings import load_settings
+from deploy.settings_file import load_settings
 
 
 def settings(**children):

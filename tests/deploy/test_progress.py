@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 from support.clock import FakeClock
 
+from child.metric import ACCURACY
 from controller.records import Progress
 from deploy.progress import LiveWatcher, PlainWatcher, describe
 
@@ -12,6 +13,7 @@ def progress(**changes):
     fields = {
         "state": "running",
         "reason": "",
+        "metric": ACCURACY,
         "num_trials": 120,
         "num_recorded": 7,
         "num_infeasible": 0,

@@ -7,7 +7,8 @@ import pytest
 from child.zoo import FIGURE_7
 from deploy.cli import main
 from deploy.ready import ready_settings
-from deploy.settings import SearchSettings, SettingsError, load_settings
+from deploy.settings import ImageSearchSettings
+from deploy.settings_file import SettingsError, load_settings
 
 NAMES = ["cifar10", "cifar10-paper-v1", "cifar10-paper-v2", "cifar10-paper-v3", "digits", "mnist"]
 PAPER = [name for name in NAMES if "paper" in name]
@@ -84,7 +85,7 @@ def test_searches_of_the_paper_differ_in_strides_depth_filters_and_blocks():
 def test_what_is_left_out_of_a_file_is_the_paper_s_first_search():
     given = {"data": {"name": "cifar10"}, "training": {"precision": "float32"}}
 
-    assert SearchSettings.model_validate(given) == load_settings(PAPER[0])
+    assert ImageSearchSettings.model_validate(given) == load_settings(PAPER[0])
 
 
 def test_figure_7_is_in_the_space_of_the_paper_s_first_search():

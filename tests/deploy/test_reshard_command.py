@@ -14,12 +14,13 @@ from support.children import completed, start_of
 from support.crashes import StoppingDisk
 from support.disks import FailingDisk, PowerCut
 
+from child.metric import ACCURACY
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy.cli import main
 from deploy.commands.reshard import change_num_shards
 from deploy.run import Run
-from deploy.settings import SettingsError, load_settings
+from deploy.settings_file import SettingsError, load_settings
 from ps.disk import Disk
 from ps.errors import StateError
 from ps.folder import shard_folder
@@ -34,7 +35,9 @@ SMALL = ["policy.hidden_size=4", "policy.embedding_size=4", "policy.num_layers=1
 def create_run(path, *overrides):
     """Make a run whose ledger has begun, and no shard."""
     run = Run.create(path, load_settings(overrides=[*SMALL, *overrides]))
-    Ledger.create(run.ledger_url, SearchRecord(9, 0.9, run.settings.schedule, {}, {})).close()
+    Ledger.create(
+        run.ledger_url, SearchRecord(9, 0.9, run.settings.depths, ACCURACY, {}, {})
+    ).close()
     return run
 
 

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from child.metric import ACCURACY
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy.run import Run, RunError
-from deploy.settings import load_settings
+from deploy.settings_file import load_settings
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def run(tmp_path):
 
 
 def begin(run):
-    record = SearchRecord(3, 0.9, run.settings.schedule, {}, {})
+    record = SearchRecord(3, 0.9, run.settings.depths, ACCURACY, {}, {})
     Ledger.create(run.ledger_url, record).close()
 
 

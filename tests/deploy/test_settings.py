@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from deploy.settings import SearchSettings, SettingsError, load_settings
+from deploy.settings import ImageSearchSettings
+from deploy.settings_file import SettingsError, load_settings
 from ps.optimizer import AdamSettings
 from ps.server import ServerSettings
 
@@ -41,7 +42,7 @@ def flatten(data: dict, prefix: str = "") -> dict:
 
 
 def test_example_names_every_setting_there_is():
-    assert set(flatten(yaml.safe_load(DIGITS.read_text()))) == keys(SearchSettings)
+    assert set(flatten(yaml.safe_load(DIGITS.read_text()))) == keys(ImageSearchSettings)
 
 
 def test_example_comments_every_section_and_every_top_level_key():

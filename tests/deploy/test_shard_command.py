@@ -14,7 +14,7 @@ import pytest
 
 from deploy.cli import main
 from deploy.run import Run
-from deploy.settings import load_settings
+from deploy.settings_file import load_settings
 from ps.authority import CertificateAuthority
 from ps.client import ClientSettings, ShardClient
 from ps.status import read_status

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from deploy.cli import main
-from deploy.settings import load_settings
+from deploy.settings_file import load_settings
 from ps.authority import CertificateAuthority
 from ps.client import ClientSettings, ShardClient
 from ps.folder import shard_folder

@@ -7,10 +7,11 @@ import pytest
 
 from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import BatchNorm, Convolution, Layer
+from child.metric import ACCURACY
 from controller.records import Progress, PushRecord
 from controller.trial import Trial
 from deploy.launch import FinalTest, SearchResult
-from deploy.settings import load_settings
+from deploy.settings_file import load_settings
 from deploy.summary import summarize
 
 CHAIN = ConvolutionalArchitecture((Layer(Convolution(3, 5, 8)),))
@@ -33,12 +34,13 @@ def trial(number, reward, record_number=None, state="completed", architecture=CH
         decisions=[("filter_height", 1), ("filter_width", 2), ("num_filters", 0)],
         log_probs=[-1.0, -1.0, -1.0],
         architecture=architecture.to_json(),
+        architecture_text=str(architecture),
         seed=1,
         versions=[0, 0],
         reward=reward,
         baseline=0.0,
-        accuracies=[reward],
-        accuracy=reward,
+        validations=[reward],
+        validation=reward,
         num_parameters=1234,
         seconds=1.0,
         reason="",
@@ -57,6 +59,7 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", **progre
     fields = {
         "state": "finished",
         "reason": "",
+        "metric": ACCURACY,
         "num_trials": len(trials),
         "num_recorded": len(recorded),
         "num_infeasible": 0,
@@ -66,7 +69,8 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", **progre
         "started_at": 1000.0,
         "ended_at": 1119.6,
     }
-    result = SearchResult(Progress(**(fields | progress)), list(trials), list(pushes), test)
+    rows = list(trials), list(pushes)
+    result = SearchResult(Progress(**(fields | progress)), *rows, test, 297, 300)
     return summarize(result, load_settings(), Path(path), program)
 
 
@@ -100,7 +104,7 @@ def test_summary_names_the_best_network_with_its_accuracies():
     assert "Best network   trial 2, 1,234 parameters" in text
     assert "3x5,8 " in text
     assert "validation   75.0%, the best of the last 3 of 3 epochs, on 297 images" in text
-    assert "test         97.5% of 300 images" in text
+    assert "test         97.5%, on 300 images" in text
     assert "did not repeat" not in text
 
 

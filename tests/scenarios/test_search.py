@@ -130,7 +130,7 @@ def test_sequences_of_a_replica_have_no_gap(ledger):
 def test_rewards_and_baselines_follow_the_method(ledger):
     average = None
     for trial in sorted(ledger.trials(), key=lambda t: t.record_number):
-        assert trial.reward == pytest.approx(max(trial.accuracies) ** 3)
+        assert trial.reward == pytest.approx(max(trial.validations) ** 3)
         assert trial.baseline == pytest.approx(average or 0.0)
         average = trial.reward if average is None else 0.9 * average + 0.1 * trial.reward
 
@@ -148,7 +148,7 @@ def test_health_was_serving_on_every_shard_as_the_public_stub_sees_it(searched):
 
 def test_best_network_is_tested_once_and_repeats_its_accuracies(searched, ledger):
     best = ledger.trials(top=1)[0]
-    assert list(ledger.test_accuracies()) == [best.trial]
+    assert list(ledger.tests()) == [best.trial]
     assert "tested once" in searched.output
     assert "did not repeat" not in searched.output
 
@@ -186,7 +186,7 @@ def test_trials_as_json_have_everything_to_train_again(searched, capsys):
         assert len(row["decisions"]) == len(row["log_probs"]) >= 3 * 2 + 1
         assert len(row["architecture"]["layers"]) == row["depth"] == 3
         assert row["seed"] >= 0
-        assert row["accuracy"] == max(row["accuracies"])
+        assert row["validation"] == max(row["validations"])
 
 
 def test_trials_as_csv_are_one_line_each(searched, capsys):
@@ -203,7 +203,7 @@ def test_trials_as_table_name_the_architectures(searched, ledger, capsys):
     best = ledger.trials(top=1)[0]
     first = Layer.from_json(best.architecture["layers"][0])
     assert str(first.operation) in shown
-    assert f"{best.accuracy:.1%}" in shown
+    assert f"{best.validation:.1%}" in shown
 
 
 def test_shards_of_a_finished_search_are_said_to_be_gone(searched, capsys):

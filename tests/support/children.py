@@ -17,8 +17,8 @@ def completed(reward: float) -> TrialResult:
     return TrialResult(
         state="completed",
         reward=reward,
-        accuracies=(reward / 2, reward),
-        accuracy=reward,
+        validations=(reward / 2, reward),
+        validation=reward,
         num_parameters=10,
         seconds=0.5,
     )
@@ -29,8 +29,8 @@ def infeasible(reason: str = "the training loss of epoch 1 is nan") -> TrialResu
     return TrialResult(
         state="infeasible",
         reward=0.0,
-        accuracies=(),
-        accuracy=None,
+        validations=(),
+        validation=None,
         num_parameters=10,
         seconds=0.5,
         reason=reason,
@@ -44,6 +44,7 @@ def start_of(trial: int) -> Start:
         decisions=(("type", 0), ("size", trial % 3)),
         log_probs=(-1.125, -0.5),
         architecture={"layers": [{"type": 0, "size": trial % 3}]},
+        architecture_text=f"size {trial % 3}",
         seed=2**63 - trial,
         versions=(trial, trial + 1),
     )

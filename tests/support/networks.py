@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,18 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from child.augmentation import AugmentationSettings
 from child.data.images import LabelledImages, TrainingData
 from child.data.whitening import Whitening
+from child.images.augmentation import AugmentationSettings
+from child.images.passes import ImagePasses
+from child.images.training_settings import ImageTrainingSettings
 from child.schedule import LearningRateSchedule
-from child.training_settings import TrainingSettings
+from child.training import ChildTrainer
 
 # Exact in float32, so that tests can foretell what a network sees.
 WHITENING = Whitening(np.full((1, 1, 1), 128, np.float32), np.full((1, 1, 1), 1 / 64, np.float32))
 UNCHANGED = AugmentationSettings(crop="none", flip=False)
 
 
-def settings_of(**given: Any) -> TrainingSettings:
+def settings_of(**given: Any) -> ImageTrainingSettings:
     """Give settings in which nothing varies, neither images nor rate, but for what is given."""
     constant = LearningRateSchedule(kind="constant")
     plain: dict[str, Any] = {
@@ -30,7 +33,16 @@ def settings_of(**given: Any) -> TrainingSettings:
         "augmentation": UNCHANGED,
         "schedule": constant,
     }
-    return TrainingSettings(**plain | given)
+    return ImageTrainingSettings(**plain | given)
+
+
+def image_trainer(
+    settings: ImageTrainingSettings,
+    data: TrainingData,
+    clock: Callable[[], float] = time.monotonic,
+) -> ChildTrainer:
+    """Give a trainer of networks for images, on the CPU."""
+    return ChildTrainer(ImagePasses(settings, data, torch.device("cpu")), clock)
 
 
 def images_of(labels: Iterable[int]) -> TrainingData:

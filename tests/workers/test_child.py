@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ import torch
 from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import Convolution, Layer
 from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.space_settings import ConvolutionalSettings
 from child.data.digits import DigitsSettings
-from child.training_settings import TrainingSettings
+from child.images.task import ImageTask
+from child.images.training_settings import ImageTrainingSettings
 from controller.replica import Child
 from workers.child import ChildrenSettings, ChildWorker
 from workers.gpu_gate import GpuGate
@@ -24,6 +28,9 @@ QUICK = {
     "schedule": {"kind": "constant"},
     "augmentation": {"crop": "none", "flip": False},
 }
+TASK = ImageTask(
+    ConvolutionalSettings(), NetworkSettings(), ImageTrainingSettings.model_validate(QUICK)
+)
 CHAIN = (Layer(Convolution(3, 3, 8)), Layer(Convolution(3, 3, 8), (1,)))
 # 3 * 3 * 1 * 8, 3 * 3 * 8 * 8, two times scale and shift of 8, and the classifier.
 NUM_PARAMETERS = 72 + 576 + 2 * 16 + 8 * 10 + 10
@@ -36,10 +43,11 @@ def make_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
     def make(**training):
-        settings = TrainingSettings.model_validate(QUICK | training)
+        settings = ImageTrainingSettings.model_validate(QUICK | training)
+        task = replace(TASK, training=settings)
         children = ChildrenSettings(num_gpus=0.0)
         setup = ProcessSetup(tmp_path)
-        return ChildWorker(setup, "child", settings, NetworkSettings(), DATA.search, children)
+        return ChildWorker(setup, "child", task, DATA.search, children)
 
     yield make
     for handler in root.handlers[len(before) :]:
@@ -59,15 +67,15 @@ def test_child_is_trained_and_tested_as_its_architecture_says(make_worker):
     again, accuracy = worker.test(child(), DATA.test)
 
     assert (result.state, result.num_parameters) == ("completed", NUM_PARAMETERS)
-    assert again.accuracies == result.accuracies
+    assert again.validations == result.validations
     assert 0 < accuracy < 1
 
 
 def test_learning_rate_that_was_decided_takes_the_place_of_the_setting(make_worker):
     decided = make_worker(learning_rate=0.5).train(child(learning_rate=0.03))
 
-    assert decided.accuracies == make_worker(learning_rate=0.03).train(child()).accuracies
-    assert decided.accuracies != make_worker(learning_rate=0.5).train(child()).accuracies
+    assert decided.validations == make_worker(learning_rate=0.03).train(child()).validations
+    assert decided.validations != make_worker(learning_rate=0.5).train(child()).validations
 
 
 def test_network_of_as_many_parameters_as_the_limit_is_trained(make_worker):
@@ -78,7 +86,7 @@ def test_network_of_more_parameters_than_the_limit_is_infeasible_and_never_built
     make_worker, monkeypatch
 ):
     worker = make_worker(max_parameters=NUM_PARAMETERS - 1)
-    monkeypatch.setattr("workers.child.ConvolutionalNetwork", None)  # a call would raise
+    monkeypatch.setattr("child.images.task.ConvolutionalNetwork", None)  # a call would raise
 
     result = worker.train(child())
 
@@ -109,25 +117,24 @@ def test_worker_that_has_lost_its_gpu_ends_so_that_another_takes_its_trial(
     def end(code):
         raise Ended(code)
 
-    monkeypatch.setattr("workers.child.os._exit", end)
-    worker = make_worker()
-
-    def lose():
+    def lose(*_):
         raise RuntimeError(text)
 
-    monkeypatch.setattr(worker, "_build", lambda _: lose())
+    monkeypatch.setattr("workers.child.os._exit", end)
+    monkeypatch.setattr(ImageTask, "build", lose)
+    worker = make_worker()
     with pytest.raises(ends):
         worker.train(child())
 
 
-def test_worker_for_whose_images_a_shared_gpu_has_no_room_waits_to_be_alone(tmp_path, monkeypatch):
+def test_worker_for_whose_data_a_shared_gpu_has_no_room_waits_to_be_alone(tmp_path, monkeypatch):
     entered, made = [], []
 
-    class Trainer:
-        def __init__(self, _, __, device):
-            made.append(device)
-            if entered[-1] == "shared":
-                raise torch.OutOfMemoryError("CUDA out of memory")
+    def passes(_, data, device):
+        made.append(device.type)
+        if entered[-1] == "shared":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return SimpleNamespace(settings=TASK.training, device=device)
 
     def enter(self, how, way):
         entered.append(how)
@@ -136,19 +143,13 @@ def test_worker_for_whose_images_a_shared_gpu_has_no_room_waits_to_be_alone(tmp_
     for how in ("shared", "alone"):
         way = getattr(GpuGate, how)
         monkeypatch.setattr(GpuGate, how, lambda self, how=how, way=way: enter(self, how, way))
-    monkeypatch.setattr("workers.child.ChildTrainer", Trainer)
+    monkeypatch.setattr(ImageTask, "passes", passes)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
 
-    ChildWorker(
-        ProcessSetup(tmp_path),
-        "child",
-        TrainingSettings.model_validate(QUICK),
-        NetworkSettings(),
-        DATA.search,
-        ChildrenSettings(num_gpus=0.5),
-    )
+    children = ChildrenSettings(num_gpus=0.5)
+    ChildWorker(ProcessSetup(tmp_path), "child", TASK, DATA.search, children)
 
     assert entered == ["shared", "alone"]
     assert made == ["cuda", "cuda"]

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from child.training_settings import TrainingSettings
+from child.images.training_settings import ImageTrainingSettings
 
 
 def test_settings_by_default_are_those_of_the_paper():
-    assert TrainingSettings().model_dump() == {
+    assert ImageTrainingSettings().model_dump() == {
         "num_epochs": 50,
         "batch_size": 64,
         "learning_rate": 0.1,
@@ -47,8 +47,8 @@ def test_settings_by_default_are_those_of_the_paper():
 )
 def test_settings_that_train_nothing_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
-        TrainingSettings(**settings)
+        ImageTrainingSettings(**settings)
 
 
 def test_settings_without_nesterov_and_momentum_are_taken():
-    assert not TrainingSettings(nesterov=False, momentum=0).nesterov
+    assert not ImageTrainingSettings(nesterov=False, momentum=0).nesterov

@@ -2,18 +2,26 @@ from __future__ import annotations
 
 import gc
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from support.networks import UNCHANGED, Builder, Linear, images_of, settings_of, white
+from support.networks import (
+    UNCHANGED,
+    Builder,
+    Linear,
+    image_trainer,
+    images_of,
+    settings_of,
+    white,
+)
 from torch import nn
 
-from child.augmentation import AugmentationSettings
 from child.data.images import LabelledImages
-from child.passes import Passes, ResidentImages
+from child.images.augmentation import AugmentationSettings
+from child.images.passes import ImagePasses
 from child.schedule import LearningRateSchedule
-from child.training import ChildTrainer
 
 CPU = torch.device("cpu")
 
@@ -26,7 +34,7 @@ def data():
 def train(settings, data, build=Linear, seed=7, **given):
     """Train a child and give it."""
     builder = Builder(build)
-    result = ChildTrainer(settings, data).train(builder, seed, **given)
+    result = image_trainer(settings, data).train(builder, seed, **given)
     assert result.state == "completed"
     return builder.children[0]
 
@@ -92,11 +100,10 @@ def test_child_is_trained_in_training_mode_and_validated_in_evaluation_mode(data
 
 def test_image_that_would_be_alone_in_a_step_joins_the_one_before(data):
     nine = LabelledImages(data.train.images[:9], data.train.labels[:9])
-    resident = ResidentImages.of(nine, CPU)
-    passes = Passes(settings_of(), data, CPU)
+    passes = ImagePasses(settings_of(), replace(data, train=nine), CPU)
     learner = passes.learner(Linear())
 
-    passes.train(learner, resident, 0.1, before_step=lambda: None)
+    passes.train(learner, 0.1, before_step=lambda: None)
 
     assert [call[1] for call in learner.network.calls] == [4, 5]
     assert len(set(rows_of(learner.network.trained_on))) == 9
@@ -104,10 +111,10 @@ def test_image_that_would_be_alone_in_a_step_joins_the_one_before(data):
 
 def test_single_image_is_trained_on(data):
     one = LabelledImages(data.train.images[:1], data.train.labels[:1])
-    passes = Passes(settings_of(), data, CPU)
+    passes = ImagePasses(settings_of(), replace(data, train=one), CPU)
     learner = passes.learner(Linear())
 
-    passes.train(learner, ResidentImages.of(one, CPU), 0.1, before_step=lambda: None)
+    passes.train(learner, 0.1, before_step=lambda: None)
 
     assert [call[1] for call in learner.network.calls] == [1]
 
@@ -166,16 +173,11 @@ def test_loss_is_the_mean_cross_entropy_of_the_images_as_they_were_met(data):
 
 
 def test_step_is_announced_before_it_is_taken(data):
-    passes = Passes(settings_of(), data, CPU)
+    passes = ImagePasses(settings_of(), data, CPU)
     learner = passes.learner(Linear())
     steps = []
 
-    passes.train(
-        learner,
-        ResidentImages.of(data.train, CPU),
-        0.1,
-        before_step=lambda: steps.append(len(learner.network.calls)),
-    )
+    passes.train(learner, 0.1, before_step=lambda: steps.append(len(learner.network.calls)))
 
     assert steps == [0, 1, 2]
 
@@ -215,7 +217,7 @@ def test_data_that_may_not_be_written_to_is_trained_on_uncopied_and_left_alone(d
     for array in (data.train.images, data.train.labels):
         array.flags.writeable = False
     before = data.train.images.tobytes()
-    trainer = ChildTrainer(settings_of(augmentation=UNCHANGED), data)
+    trainer = image_trainer(settings_of(augmentation=UNCHANGED), data)
 
     trainer.train(lambda: Greedy(4, 2), seed=0)
 

@@ -6,9 +6,9 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional
 
-from child.augmentation import Augmentation, AugmentationSettings
 from child.data.images import ImageShape
 from child.data.whitening import Whitening
+from child.images.augmentation import Augmentation, AugmentationSettings
 from child.resident import resident
 
 CPU = torch.device("cpu")

@@ -1,0 +1,54 @@
+"""A search over convolutional networks that classify images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from child.convolutional.architecture import ConvolutionalArchitecture
+from child.convolutional.network import ConvolutionalNetwork
+from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.plan import NetworkPlan
+from child.convolutional.space import ConvolutionalSpace
+from child.convolutional.space_settings import ConvolutionalSettings
+from child.data.images import TrainingData
+from child.images.passes import ImagePasses
+from child.images.training_settings import ImageTrainingSettings
+from child.metric import ACCURACY
+from child.result import Infeasible
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """Convolutional networks, trained to classify images; see `child.task.Task`."""
+
+    space_settings: ConvolutionalSettings
+    network: NetworkSettings
+    training: ImageTrainingSettings
+    unit = "images"
+    metric = ACCURACY
+
+    @property
+    def space(self) -> ConvolutionalSpace:
+        return ConvolutionalSpace(self.space_settings)
+
+    def build(
+        self, architecture: ConvolutionalArchitecture, data: TrainingData
+    ) -> ConvolutionalNetwork:
+        plan = NetworkPlan.of(architecture, data.shape, data.num_classes, self.network)
+        limit = self.training.max_parameters
+        if limit is not None and plan.num_parameters > limit:
+            raise Infeasible(f"max_parameters={limit}: the network has {plan.num_parameters}")
+        return ConvolutionalNetwork(architecture, data.shape, data.num_classes, self.network)
+
+    def legend(self, printed: str) -> str:
+        strides = "/strides" if "/" in printed else ""
+        inputs = " <layers that feed it" if "<" in printed else ""
+        return f"filter height x width{strides}, filters{inputs}; layer by layer"
+
+    def learning_rate(self, architecture: ConvolutionalArchitecture) -> float | None:
+        return architecture.learning_rate
+
+    def passes(self, data: TrainingData, device: torch.device) -> ImagePasses:
+        return ImagePasses(self.training, data, device)

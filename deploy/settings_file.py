@@ -1,0 +1,199 @@
+"""The settings of a search as a file, and its mistakes in words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from deploy.ready import find_settings, ready_settings
+from deploy.settings import KINDS, SearchSettings
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; the message names every mistake."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as the library's safe loader reads it, with two of its traps closed.
+
+    1e-3 is a number, as in YAML 1.2, and no string. A key that stands twice is a mistake.
+    """
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = key_node.value
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{key!r} stands there twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def load_settings(path: Path | str | None = None, overrides: Sequence[str] = ()) -> SearchSettings:
+    """Read the settings of a search.
+
+    Args:
+        path: a YAML file, or the name of one that comes with nasrl, such as mnist (see
+            `deploy.ready`); None takes the default, digits.
+        overrides: "key=value" with the key in dots (policy.hidden_size=64), the value in YAML.
+
+    Raises:
+        SettingsError: the file cannot be read, or a key or value is wrong; names all mistakes.
+    """
+    source = find_settings(path)
+    try:
+        data = yaml.load(source.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"settings file {source} does not exist; these come with nasrl: "
+            f"{', '.join(sorted(ready_settings()))}"
+        ) from error
+    except IsADirectoryError as error:
+        raise SettingsError(
+            f"settings file {source} is a directory: must be a YAML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"settings file {source} is not a text file: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"settings file {source} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"settings file {source} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(f"settings file {source}: must be a mapping of settings to values")
+    for override in overrides:
+        _apply(data, override)
+    kind = _kind_of(data)
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        mistakes = [_describe(mistake, kind) for mistake in _without_consequences(error.errors())]
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
+        raise SettingsError(f"{count} in the settings ({source}):{lines}") from error
+
+
+def _kind_of(settings: Mapping[str, Any]) -> type[SearchSettings]:
+    """Give the kind of search that has data of the name given; the first where none has."""
+    data = settings.get("data")
+    name = data.get("name") if isinstance(data, Mapping) else None
+    return next((kind for kind in KINDS if name in _data_names(kind)), KINDS[0])
+
+
+def _data_names(kind: type[SearchSettings]) -> list[str]:
+    return [name for name in _models_of(kind.model_fields["data"].annotation) if name]
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"--set {override}: must be key=value, such as policy.hidden_size=64")
+    *sections, name = key.split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise SettingsError(f"--set {override}: {section!r} is a value and has no keys")
+    try:
+        data[name] = yaml.load(text, _Loader)  # noqa: S506 (a safe one)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {override}: the value is not YAML: {error}") from error
+
+
+def _without_consequences(mistakes: Sequence[Any]) -> list[Any]:
+    """Leave out that a list is too short because what stands in it is wrong."""
+    return [
+        mistake
+        for mistake in mistakes
+        if mistake["type"] != "too_short" or len(mistake["input"]) < mistake["ctx"]["min_length"]
+    ]
+
+
+def _describe(mistake: Any, settings: type[SearchSettings]) -> str:
+    """Turn one mistake found by pydantic into a line: name, value, what must hold, what to do."""
+    location = _without_tags(mistake["loc"], settings)
+    key = ".".join(str(part) for part in location)
+    given, kind = mistake["input"], mistake["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(mistake["loc"][:-1], settings)
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        meant = ".".join(str(part) for part in (*location[:-1], *close))
+        hint = f"; did you mean {meant!r}?" if close else ";"
+        return f"unknown setting {key!r}{hint} known: {', '.join(known)}"
+    if kind == "missing":
+        return f"{key}: must be given; `nasrl search --example` prints every setting"
+    if kind == "union_tag_invalid":
+        tags = mistake["ctx"]["expected_tags"].replace("'", "").split(", ")
+        if key == "data":
+            tags = [name for kind in KINDS for name in _data_names(kind)]
+        return f"{key}.name={given['name']!r}: must be one of {', '.join(tags)}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"{key}={given!r}: must hold settings: {', '.join(_known_keys(location, settings))}"
+    what = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    what = what.replace("a valid tuple", "a list")
+    if kind == "too_short":
+        what = "must have at least one value"
+    if kind == "float_type" and str(given).lower() in ("nan", "inf", "-inf"):
+        what = "must be a finite number"
+    if given is None:
+        return f"{key} has no value: {what}"
+    # A mistake between several keys names them and their values itself.
+    if _model_at(mistake["loc"], settings):
+        return f"{key}: {what}" if key else what
+    return f"{key}={given!r}: {what}"
+
+
+def _models_of(annotation: Any) -> dict[str | None, Any]:
+    """Give the kinds of settings that a key may hold, by the name that tells them apart."""
+    members = [m for m in (annotation, *get_args(annotation)) if hasattr(m, "model_fields")]
+    if len(members) == 1:
+        return {None: members[0]}
+    return {name: m for m in members for name in get_args(m.model_fields["name"].annotation)}
+
+
+def _model_at(location: Sequence[Any], settings: type[SearchSettings]) -> Any:
+    """Give the settings at a place where pydantic found a mistake; None where there is a value."""
+    model: Any = settings
+    kinds: dict[str | None, Any] = {}
+    for part in location:
+        if part in kinds:  # one of several kinds, which has a place of its own
+            model, kinds = kinds[part], {}
+            continue
+        model = model or next(iter(kinds.values()), None)
+        field = getattr(model, "model_fields", {}).get(part)
+        kinds = _models_of(field.annotation) if field is not None else {}
+        model = kinds.pop(None, None)
+    return model or next(iter(kinds.values()), None)
+
+
+def _without_tags(location: Sequence[Any], settings: type[SearchSettings]) -> tuple[Any, ...]:
+    """Give the place as a person writes it, without the kind that pydantic puts in."""
+    return tuple(
+        part
+        for index, part in enumerate(location)
+        if not index or part not in _kinds_at(location[:index], settings)
+    )
+
+
+def _kinds_at(location: Sequence[Any], settings: type[SearchSettings]) -> Sequence[str]:
+    field = settings.model_fields.get(location[0]) if len(location) == 1 else None
+    return [] if field is None else [name for name in _models_of(field.annotation) if name]
+
+
+def _known_keys(sections: Sequence[Any], settings: type[SearchSettings]) -> list[str]:
+    return list(_model_at(sections, settings).model_fields)
