@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +63,14 @@ class Passes(Protocol):
         Raises:
             Infeasible: an answer of the network is not finite.
         """
+        ...
+
+    def best(self, validations: Sequence[float]) -> float:
+        """Give the best of some validation figures."""
+        ...
+
+    def reward(self, validation: float) -> float:
+        """Give the reward, >= 0, of the validation figure that counts."""
         ...
 
     def test(self, network: nn.Module, test: Any) -> float:

@@ -14,17 +14,19 @@ class LearningRateSchedule(BaseModel):
     """How the learning rate falls. By default as in DenseNet's code, which Zoph & Le follow (s4.1).
 
     step: times `factor` at each milestone. cosine: half a wave from the full rate down towards 0
-    (Loshchilov & Hutter 2017, section 3, without restarts). constant: never.
+    (Loshchilov & Hutter 2017, section 3, without restarts). exponential: times `factor` with every
+    epoch after the first `constant_epochs`, as in Zaremba et al. 2014, s4.1. constant: never.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    kind: Literal["step", "cosine", "constant"] = "step"
+    kind: Literal["step", "cosine", "exponential", "constant"] = "step"
     # A list in a file; not strict, so that it may become a tuple.
     milestones: Annotated[tuple[Fraction, ...], Field(strict=False)] = Field(
         (0.5, 0.75), description="Fractions of the epochs, ascending; of `step`."
     )
-    factor: float = Field(0.1, gt=0, le=1, description="Of `step`.")
+    factor: float = Field(0.1, gt=0, le=1, description="Of `step` and `exponential`.")
+    constant_epochs: int = Field(6, ge=0, description="Of `exponential`.")
 
     @model_validator(mode="after")
     def _ascends(self) -> Self:
@@ -52,5 +54,7 @@ class LearningRateSchedule(BaseModel):
                 return self.factor ** sum(done >= milestone for milestone in self.milestones)
             case "cosine":
                 return (1 + math.cos(math.pi * done)) / 2
+            case "exponential":
+                return self.factor ** max(0, epoch - self.constant_epochs)
             case "constant":
                 return 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -48,6 +49,23 @@ class Task(Protocol):
         Raises:
             Infeasible: it is known beforehand that it cannot be trained.
         """
+        ...
+
+    @property
+    def architectures(self) -> tuple[type, ...]:
+        """The types of the architectures that `build` takes."""
+        ...
+
+    def architecture(self, described: Mapping[str, Any]) -> Any:
+        """Give the architecture that its `to_json` described.
+
+        Raises:
+            ValueError: it describes none.
+        """
+        ...
+
+    def details(self, architecture: Any) -> str:
+        """Give further lines about an architecture; empty where its print says all."""
         ...
 
     def legend(self, printed: str) -> str:

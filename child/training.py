@@ -193,10 +193,11 @@ class ChildTrainer:
         if course.reason:
             logger.info("infeasible: %s", course.reason)
         else:
-            validation = self._settings.chosen(course.validations)
+            counted = course.validations[-self._settings.reward_epochs :]
+            validation = self._passes.best(counted)
         return TrialResult(
             state="infeasible" if validation is None else "completed",
-            reward=0.0 if validation is None else self._settings.reward(validation),
+            reward=0.0 if validation is None else self._passes.reward(validation),
             validations=tuple(course.validations),
             validation=validation,
             num_parameters=course.num_parameters,

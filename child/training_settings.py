@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from child.precision import PrecisionName
 from child.schedule import LearningRateSchedule
 
 
-class TrainingSettings(BaseModel, ABC):
+class TrainingSettings(BaseModel):
     """How a child is trained and rewarded, whatever it is trained on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -32,11 +29,3 @@ class TrainingSettings(BaseModel, ABC):
     max_parameters: int | None = Field(
         None, ge=1, description="A child of more of them is infeasible."
     )
-
-    @abstractmethod
-    def chosen(self, validations: Sequence[float]) -> float:
-        """Give the one validation figure that counts, of those after each epoch."""
-
-    @abstractmethod
-    def reward(self, validation: float) -> float:
-        """Give the reward, >= 0, of the validation figure that counts."""

@@ -11,6 +11,7 @@ from deploy.commands.reshard import reshard
 from deploy.commands.search import search
 from deploy.commands.shard import shard
 from deploy.commands.shards import shards
+from deploy.commands.train import train
 from deploy.commands.trials import trials
 from deploy.mistake import UserMistake
 
@@ -29,6 +30,7 @@ nasrl.add_command(trials)
 nasrl.add_command(shards)
 nasrl.add_command(shard)
 nasrl.add_command(reshard)
+nasrl.add_command(train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,20 +9,29 @@ from pathlib import Path
 DEFAULT = "digits"
 
 
-def ready_settings() -> dict[str, Traversable]:
-    """Give the file of each settings that come with nasrl.
+class ReadySettings:
+    """The settings of one kind that come with nasrl: the YAML files of a folder.
 
-    >>> sorted(ready_settings())[:3]
-    ['cifar10', 'cifar10-paper-v1', 'cifar10-paper-v2']
+    >>> SEARCHES.names[:3]
+    ['cells', 'cifar10', 'cifar10-paper-v1']
     """
-    found = files("deploy").joinpath("searches").iterdir()
-    return {file.name.removesuffix(".yaml"): file for file in found if file.name.endswith(".yaml")}
+
+    def __init__(self, folder: str) -> None:
+        self._folder = files("deploy").joinpath(folder)
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, sorted."""
+        found = (file.name for file in self._folder.iterdir())
+        return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
+
+    def find(self, path: Path | str) -> Path | Traversable:
+        """Give the settings file at a path, or else the one of that name; it may be missing."""
+        given = Path(path)
+        if given.is_file() or str(path) not in self.names:
+            return given
+        return self._folder.joinpath(f"{path}.yaml")
 
 
-def find_settings(path: Path | str | None) -> Path | Traversable:
-    """Give the settings file at a path, of a name, or the default's for None; it may be missing."""
-    ready = ready_settings()
-    if path is None:
-        return ready[DEFAULT]
-    given = Path(path)
-    return given if given.is_file() else ready.get(str(path), given)
+SEARCHES = ReadySettings("searches")
+TRAININGS = ReadySettings("trainings")

@@ -11,8 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from child.convolutional.network_settings import NetworkSettings
 from child.convolutional.space_settings import ConvolutionalSettings
 from child.data.settings import DataSettings
+from child.data.text_settings import TextSettings
 from child.images.task import ImageTask
 from child.images.training_settings import ImageTrainingSettings
+from child.language.model_settings import LanguageModelSettings
+from child.language.task import LanguageTask
+from child.language.training_settings import LanguageTrainingSettings
+from child.recurrent.space_settings import RecurrentSettings
 from child.task import Task
 from child.training_settings import TrainingSettings
 from controller.policy import PolicySettings
@@ -150,5 +155,30 @@ class ImageSearchSettings(SearchSettings):
         return self.schedule
 
 
+class LanguageSearchSettings(SearchSettings):
+    """A search over recurrent cells, by the language models that are made of them.
+
+    A key that is left out takes the value of Zoph & Le 2017, s4.2.
+    """
+
+    num_trials: int = Field(15_000, ge=1, le=10**9)
+    num_replicas: int = Field(400, ge=1, le=10_000, description="K")
+    data: TextSettings
+    space: RecurrentSettings = RecurrentSettings()
+    model: LanguageModelSettings = LanguageModelSettings()
+    training: LanguageTrainingSettings = LanguageTrainingSettings()
+    children: ChildrenSettings = ChildrenSettings(per_replica=1, num_gpus=0.0)
+    optimizer: OptimizerSettings = AdamSettings(learning_rate=0.0005)
+    updates: UpdateSettings = UpdateSettings(accumulate=10)
+
+    @property
+    def task(self) -> LanguageTask:
+        return LanguageTask(self.space, self.model, self.training, self.data.unit)
+
+    @property
+    def depths(self) -> ScheduleSettings:
+        return ScheduleSettings(num_layers=self.space.base, increase=0)
+
+
 # The kinds of search; the name of the data says which one it is.
-KINDS: tuple[type[SearchSettings], ...] = (ImageSearchSettings,)
+KINDS: tuple[type[SearchSettings], ...] = (ImageSearchSettings, LanguageSearchSettings)

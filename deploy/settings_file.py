@@ -6,13 +6,16 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from deploy.ready import find_settings, ready_settings
+from deploy.ready import DEFAULT, SEARCHES, TRAININGS, ReadySettings
 from deploy.settings import KINDS, SearchSettings
+from deploy.train_settings import TRAIN_KINDS, TrainSettings
+
+S = TypeVar("S", bound=BaseModel)
 
 
 class SettingsError(ValueError):
@@ -57,13 +60,24 @@ def load_settings(path: Path | str | None = None, overrides: Sequence[str] = ())
     Raises:
         SettingsError: the file cannot be read, or a key or value is wrong; names all mistakes.
     """
-    source = find_settings(path)
+    return _load(DEFAULT if path is None else path, SEARCHES, overrides, KINDS)
+
+
+def load_train_settings(path: Path | str, overrides: Sequence[str] = ()) -> TrainSettings:
+    """Read the settings of the training of one network; see `load_settings`."""
+    return _load(path, TRAININGS, overrides, TRAIN_KINDS)
+
+
+def _load(
+    path: Path | str, ready: ReadySettings, overrides: Sequence[str], kinds: Sequence[type[S]]
+) -> S:
+    source = ready.find(path)
     try:
         data = yaml.load(source.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
     except FileNotFoundError as error:
         raise SettingsError(
             f"settings file {source} does not exist; these come with nasrl: "
-            f"{', '.join(sorted(ready_settings()))}"
+            f"{', '.join(ready.names)}"
         ) from error
     except IsADirectoryError as error:
         raise SettingsError(
@@ -79,24 +93,25 @@ def load_settings(path: Path | str | None = None, overrides: Sequence[str] = ())
         raise SettingsError(f"settings file {source}: must be a mapping of settings to values")
     for override in overrides:
         _apply(data, override)
-    kind = _kind_of(data)
+    kind = _kind_of(data, kinds)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        mistakes = [_describe(mistake, kind) for mistake in _without_consequences(error.errors())]
+        found = _without_consequences(error.errors())
+        mistakes = [_describe(mistake, kind, kinds) for mistake in found]
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
         raise SettingsError(f"{count} in the settings ({source}):{lines}") from error
 
 
-def _kind_of(settings: Mapping[str, Any]) -> type[SearchSettings]:
-    """Give the kind of search that has data of the name given; the first where none has."""
+def _kind_of(settings: Mapping[str, Any], kinds: Sequence[type[S]]) -> type[S]:
+    """Give the kind that has data of the name given; the first where none has."""
     data = settings.get("data")
     name = data.get("name") if isinstance(data, Mapping) else None
-    return next((kind for kind in KINDS if name in _data_names(kind)), KINDS[0])
+    return next((kind for kind in kinds if name in _data_names(kind)), kinds[0])
 
 
-def _data_names(kind: type[SearchSettings]) -> list[str]:
+def _data_names(kind: type[BaseModel]) -> list[str]:
     return [name for name in _models_of(kind.model_fields["data"].annotation) if name]
 
 
@@ -124,7 +139,7 @@ def _without_consequences(mistakes: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _describe(mistake: Any, settings: type[SearchSettings]) -> str:
+def _describe(mistake: Any, settings: type[BaseModel], kinds: Sequence[type[BaseModel]]) -> str:
     """Turn one mistake found by pydantic into a line: name, value, what must hold, what to do."""
     location = _without_tags(mistake["loc"], settings)
     key = ".".join(str(part) for part in location)
@@ -140,7 +155,7 @@ def _describe(mistake: Any, settings: type[SearchSettings]) -> str:
     if kind == "union_tag_invalid":
         tags = mistake["ctx"]["expected_tags"].replace("'", "").split(", ")
         if key == "data":
-            tags = [name for kind in KINDS for name in _data_names(kind)]
+            tags = [name for each in kinds for name in _data_names(each)]
         return f"{key}.name={given['name']!r}: must be one of {', '.join(tags)}"
     if kind in ("model_type", "model_attributes_type"):
         return f"{key}={given!r}: must hold settings: {', '.join(_known_keys(location, settings))}"
@@ -166,7 +181,7 @@ def _models_of(annotation: Any) -> dict[str | None, Any]:
     return {name: m for m in members for name in get_args(m.model_fields["name"].annotation)}
 
 
-def _model_at(location: Sequence[Any], settings: type[SearchSettings]) -> Any:
+def _model_at(location: Sequence[Any], settings: type[BaseModel]) -> Any:
     """Give the settings at a place where pydantic found a mistake; None where there is a value."""
     model: Any = settings
     kinds: dict[str | None, Any] = {}
@@ -181,7 +196,7 @@ def _model_at(location: Sequence[Any], settings: type[SearchSettings]) -> Any:
     return model or next(iter(kinds.values()), None)
 
 
-def _without_tags(location: Sequence[Any], settings: type[SearchSettings]) -> tuple[Any, ...]:
+def _without_tags(location: Sequence[Any], settings: type[BaseModel]) -> tuple[Any, ...]:
     """Give the place as a person writes it, without the kind that pydantic puts in."""
     return tuple(
         part
@@ -190,10 +205,10 @@ def _without_tags(location: Sequence[Any], settings: type[SearchSettings]) -> tu
     )
 
 
-def _kinds_at(location: Sequence[Any], settings: type[SearchSettings]) -> Sequence[str]:
+def _kinds_at(location: Sequence[Any], settings: type[BaseModel]) -> Sequence[str]:
     field = settings.model_fields.get(location[0]) if len(location) == 1 else None
     return [] if field is None else [name for name in _models_of(field.annotation) if name]
 
 
-def _known_keys(sections: Sequence[Any], settings: type[SearchSettings]) -> list[str]:
+def _known_keys(sections: Sequence[Any], settings: type[BaseModel]) -> list[str]:
     return list(_model_at(sections, settings).model_fields)

@@ -40,6 +40,9 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
             f"  validation   {_figure(metric, best.validation)}, {_epochs(settings)}, on "
             f"{result.num_validation:,} {unit}",
         ]
+        architecture = settings.task.architecture(best.architecture or {})
+        details = settings.task.details(architecture).splitlines()
+        lines += [f"  {'equations' if not n else '':<12} {line}" for n, line in enumerate(details)]
     if result.test is not None:
         lines.append(
             f"  test         {_figure(metric, result.test.figure)}, on {result.num_test:,} {unit} "

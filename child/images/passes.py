@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -98,6 +98,14 @@ class ImagePasses:
     def validate(self, network: nn.Module) -> float:
         """Give the accuracy on the validation images, a fraction in [0, 1]."""
         return self._accuracy(network, self._validation)
+
+    def best(self, validations: Sequence[float]) -> float:
+        """Give the highest accuracy."""
+        return max(validations)
+
+    def reward(self, validation: float) -> float:
+        """Give accuracy ** reward_exponent (Zoph & Le 2017, s4.1: the cube)."""
+        return float(validation**self.settings.reward_exponent)
 
     def test(self, network: nn.Module, test: LabelledImages) -> float:
         """Give the accuracy on these images, a fraction in [0, 1]."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -28,6 +30,7 @@ class ImageTask:
     training: ImageTrainingSettings
     unit = "images"
     metric = ACCURACY
+    architectures = (ConvolutionalArchitecture,)
 
     @property
     def space(self) -> ConvolutionalSpace:
@@ -41,6 +44,12 @@ class ImageTask:
         if limit is not None and plan.num_parameters > limit:
             raise Infeasible(f"max_parameters={limit}: the network has {plan.num_parameters}")
         return ConvolutionalNetwork(architecture, data.shape, data.num_classes, self.network)
+
+    def architecture(self, described: Mapping[str, Any]) -> ConvolutionalArchitecture:
+        return ConvolutionalArchitecture.from_json(described)
+
+    def details(self, architecture: ConvolutionalArchitecture) -> str:
+        return ""
 
     def legend(self, printed: str) -> str:
         strides = "/strides" if "/" in printed else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -33,11 +32,3 @@ class ImageTrainingSettings(TrainingSettings):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=true and momentum=0: Nesterov's rule needs momentum > 0")
         return self
-
-    def chosen(self, validations: Sequence[float]) -> float:
-        """Give the best accuracy of the last `reward_epochs`."""
-        return max(validations[-self.reward_epochs :])
-
-    def reward(self, validation: float) -> float:
-        """Give accuracy ** reward_exponent (Zoph & Le 2017, s4.1: the cube)."""
-        return float(validation**self.reward_exponent)

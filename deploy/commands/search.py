@@ -56,7 +56,7 @@ def search(
     from deploy.interrupts import Interrupts
     from deploy.launch import SearchError, run_search
     from deploy.progress import LiveWatcher, PlainWatcher
-    from deploy.ready import DEFAULT, find_settings
+    from deploy.ready import DEFAULT, SEARCHES
     from deploy.run import Run, RunError
     from deploy.settings_file import SettingsError, load_settings
     from deploy.summary import summarize
@@ -64,7 +64,7 @@ def search(
 
     if example:
         try:
-            click.echo(find_settings(settings).read_text(encoding="utf-8"), nl=False)
+            click.echo(SEARCHES.find(settings or DEFAULT).read_text(encoding="utf-8"), nl=False)
         except (OSError, UnicodeDecodeError) as error:
             raise UserMistake(f"{settings} cannot be read: {error}") from error
         return 0

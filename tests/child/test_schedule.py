@@ -44,6 +44,29 @@ def test_constant_does_not_fall():
     assert rates(LearningRateSchedule(kind="constant"), 4) == [1.0] * 4
 
 
+def test_exponential_is_that_of_zaremba_s_medium_model():
+    # The full rate in the first six epochs, then 0.8 of the one before.
+    schedule = LearningRateSchedule(kind="exponential", constant_epochs=6, factor=0.8)
+
+    expected = [1.0] * 6 + [0.8, 0.64, 0.512, 0.4096]
+    assert rates(schedule, 10) == pytest.approx(expected, rel=1e-12)
+    assert schedule.fraction(39, 39) == pytest.approx(0.8**33, rel=1e-12)
+
+
+def test_exponential_does_not_depend_on_how_many_epochs_there_are():
+    schedule = LearningRateSchedule(kind="exponential", factor=0.5, constant_epochs=1)
+
+    assert rates(schedule, 3) == [1.0, 0.5, 0.25]
+    assert rates(schedule, 50)[:3] == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(("constant_epochs", "expected"), [(0, [0.5, 0.25]), (9, [1.0, 1.0])])
+def test_exponential_falls_after_its_constant_epochs(constant_epochs, expected):
+    schedule = LearningRateSchedule(kind="exponential", factor=0.5, constant_epochs=constant_epochs)
+
+    assert rates(schedule, 2) == expected
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -53,6 +76,7 @@ def test_constant_does_not_fall():
         ({"milestones": (1.0,)}, "milestones"),
         ({"factor": 0.0}, "factor"),
         ({"kind": "linear"}, "kind"),
+        ({"constant_epochs": -1}, "constant_epochs"),
         ({"milestone": 0.5}, "milestone\n.*not permitted"),
     ],
 )

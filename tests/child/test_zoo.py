@@ -8,7 +8,10 @@ from child.convolutional.plan import NetworkPlan
 from child.convolutional.space import ConvolutionalSpace
 from child.convolutional.space_settings import ConvolutionalSettings
 from child.data.images import ImageShape
-from child.zoo import FIGURE_7
+from child.recurrent.cell import RecurrentCell
+from child.recurrent.space import RecurrentSpace
+from child.recurrent.space_settings import RecurrentSettings
+from child.zoo import FIGURE_7, NAS_CELL
 
 CIFAR = ImageShape(3, 32, 32)
 
@@ -79,3 +82,22 @@ def test_figure_7_is_a_network_of_the_paper_s_space():
         choices.append(filters.index(o.num_filters))
 
     assert space.decode(choices, depth=15) == FIGURE_7
+
+
+def test_found_cell_prints_as_the_tree_that_tensorflow_computes():
+    assert str(NAS_CELL) == (
+        "sigm+ relu+ sigm+ relu* tanh+ sigm+ tanh+ sigm+ | tanh* tanh+ tanh* sigm+ | id* tanh+ | "
+        "tanh*; c' from 12; tanh+ c at 8"
+    )
+
+
+def test_found_cell_is_a_cell_of_the_paper_s_space():
+    space = RecurrentSpace(RecurrentSettings())
+
+    assert space.decode(space.encode(NAS_CELL), depth=8) == NAS_CELL
+
+
+def test_found_cell_has_eight_blocks_of_weights_for_x_and_eight_for_h():
+    cell = RecurrentCell(NAS_CELL, input_size=10, hidden_size=20)
+
+    assert sum(p.numel() for p in cell.parameters()) == 8 * 20 * (10 + 20)

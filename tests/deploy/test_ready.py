@@ -6,16 +6,20 @@ import pytest
 
 from child.zoo import FIGURE_7
 from deploy.cli import main
-from deploy.ready import ready_settings
+from deploy.ready import SEARCHES, TRAININGS
 from deploy.settings import ImageSearchSettings
 from deploy.settings_file import SettingsError, load_settings
 
-NAMES = ["cifar10", "cifar10-paper-v1", "cifar10-paper-v2", "cifar10-paper-v3", "digits", "mnist"]
-PAPER = [name for name in NAMES if "paper" in name]
+NAMES = [
+    "cells", "cifar10", "cifar10-paper-v1", "cifar10-paper-v2", "cifar10-paper-v3", "digits",
+    "mnist", "ptb", "ptb-paper",
+]  # fmt: skip
+PAPER = [name for name in NAMES if "cifar10-paper" in name]
 
 
 def test_these_come_with_nasrl_and_no_others():
-    assert sorted(ready_settings()) == NAMES
+    assert SEARCHES.names == NAMES
+    assert TRAININGS.names == ["characters"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,63 @@
+"""The settings of the training of one network that is known."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.space_settings import ConvolutionalSettings
+from child.data.settings import DataSettings
+from child.data.text_settings import TextSettings
+from child.images.task import ImageTask
+from child.images.training_settings import ImageTrainingSettings
+from child.language.model_settings import LanguageModelSettings
+from child.language.task import LanguageTask
+from child.language.training_settings import LanguageTrainingSettings
+from child.recurrent.space_settings import RecurrentSettings
+from child.task import Task
+
+
+class TrainSettings(BaseModel, ABC):
+    """What is trained on what, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    seed: int = Field(0, ge=0, lt=2**63, description="Of everything that is drawn at random.")
+    architecture: str = Field(description="See `deploy.known_architecture`.")
+    data: Any
+
+    @property
+    @abstractmethod
+    def task(self) -> Task:
+        """What kind of network it is, and how it is trained."""
+
+
+class ImageTrainSettings(TrainSettings):
+    """The training of a convolutional network."""
+
+    data: DataSettings
+    network: NetworkSettings = NetworkSettings()
+    training: ImageTrainingSettings = ImageTrainingSettings()
+
+    @property
+    def task(self) -> ImageTask:
+        return ImageTask(ConvolutionalSettings(), self.network, self.training)
+
+
+class LanguageTrainSettings(TrainSettings):
+    """The training of a language model."""
+
+    data: TextSettings
+    model: LanguageModelSettings = LanguageModelSettings()
+    training: LanguageTrainingSettings = LanguageTrainingSettings()
+
+    @property
+    def task(self) -> LanguageTask:
+        return LanguageTask(RecurrentSettings(), self.model, self.training, self.data.unit)
+
+
+# The name of the data says which one it is.
+TRAIN_KINDS: tuple[type[TrainSettings], ...] = (ImageTrainSettings, LanguageTrainSettings)
