@@ -270,11 +270,11 @@ def test_each_epoch_is_reported_as_it_ends(ten_images):
     steps = ["step"] * 3
     assert events == [
         *steps,
-        EpochReport(epoch=1, num_epochs=3, loss=loss, accuracy=accuracy, seconds=6.0),
+        EpochReport(epoch=1, num_epochs=3, loss=loss, validation=accuracy, seconds=6.0),
         *steps,
-        EpochReport(epoch=2, num_epochs=3, loss=loss, accuracy=accuracy, seconds=12.0),
+        EpochReport(epoch=2, num_epochs=3, loss=loss, validation=accuracy, seconds=12.0),
         *steps,
-        EpochReport(epoch=3, num_epochs=3, loss=loss, accuracy=accuracy, seconds=18.0),
+        EpochReport(epoch=3, num_epochs=3, loss=loss, validation=accuracy, seconds=18.0),
     ]
     assert 0 < loss < 10
 

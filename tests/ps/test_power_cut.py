@@ -337,7 +337,11 @@ def test_nothing_acknowledged_is_lost_when_the_power_goes_again_during_recovery(
     assert n > 2, f"{point!r} was reached {n - 1} times: the fault must fire more than once"
 
 
-@pytest.mark.parametrize("keep", ["nothing", "everything", Random(1), Random(2)], ids=str)
+@pytest.mark.parametrize(
+    "keep",
+    ["nothing", "everything", Random(1), Random(2)],
+    ids=["nothing", "everything", "some", "others"],
+)
 @pytest.mark.parametrize(
     "point",
     [

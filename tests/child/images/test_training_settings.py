@@ -11,7 +11,12 @@ def test_settings_by_default_are_those_of_the_paper():
         "num_epochs": 50,
         "batch_size": 64,
         "learning_rate": 0.1,
-        "schedule": {"kind": "step", "milestones": (0.5, 0.75), "factor": 0.1},
+        "schedule": {
+            "kind": "step",
+            "milestones": (0.5, 0.75),
+            "factor": 0.1,
+            "constant_epochs": 6,
+        },
         "momentum": 0.9,
         "nesterov": True,
         "weight_decay": 1e-4,

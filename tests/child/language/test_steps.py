@@ -145,12 +145,12 @@ def by_adam(table, gradients, rates, decay):
     return table
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.05])
 @pytest.mark.parametrize(
-    ("optimizer", "rate", "by_hand"), [("sgd", 0.1, by_sgd), ("adam", 0.01, by_adam)]
+    ("optimizer", "rate", "decay", "by_hand"),
+    [("sgd", 0.1, 0.0, by_sgd), ("sgd", 0.1, 0.05, by_sgd), ("adam", 0.01, 0.05, by_adam)],
 )
 def test_child_is_trained_by_its_optimizer_at_the_rate_of_the_epoch(
-    optimizer, rate, by_hand, decay
+    optimizer, rate, decay, by_hand
 ):
     network = Bigram(5, TABLE)
     settings = settings_of(
