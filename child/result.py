@@ -10,7 +10,13 @@ class Infeasible(Exception):
     """An architecture cannot be trained, and that is its own fault.
 
     Whoever builds or trains a child may raise it; the message is the reason in the ledger.
+
+    num_parameters: of the network, where it is known although there is none; else 0.
     """
+
+    def __init__(self, reason: str = "", num_parameters: int = 0) -> None:
+        super().__init__(reason)
+        self.num_parameters = num_parameters
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class TrialResult:
     reward: what the policy learns from, >= 0; 0 for an infeasible child.
     validations: the validation figure after each epoch; see `child.metric.Metric`.
     validation: the one that the reward was made from; None for an infeasible child.
-    num_parameters: of the network; 0 where it could not be built.
+    num_parameters: of the network; 0 where it could not be built and is not known.
     seconds: building, training and validating it took.
     reason: why the child is infeasible, else empty.
     is_out_of_memory: it is infeasible for want of memory. Others on the same device may have had

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol
 class Decision:
     """One step of the policy: pick one of ``num_choices`` choices, numbered from 0.
 
-    Decisions of the same kind share their embedding and their softmax, wherever in the list
-    they stand. A choice is one integer, whatever it decides.
+    A policy has an embedding and a softmax for each kind of decision, or for each step of the list
+    and each kind that may stand there. A choice is one integer, whatever it decides.
     """
 
     kind: str
@@ -63,12 +63,18 @@ class Space(Protocol):
 
     The policy knows a space only through these methods: it sees integers, not networks.
 
-    Laws, for every depth >= 1:
+    It takes every depth >= 1; or, where what is decided depends on the depth, one alone, and any
+    other is a ValueError of each of its methods.
+
+    Laws, for every depth that it takes:
         `next_decision` is a pure function of its arguments; what it returns may depend on every
         earlier choice. It is None when the list is complete, which it is after finitely many steps.
         Every decision by softmax that it returns is in `decisions`, which does not depend on depth;
         an anchor point is returned only where `has_anchors`, and picks among those before it.
         `decode` takes exactly the complete lists; different lists give different architectures.
+        Every decision by softmax that follows t choices, in a network of some depth up to the one
+        given, is in `positions`[t], which ends with the longest of these lists. Nothing else is,
+        unless what stands there depends on earlier choices.
     """
 
     @property
@@ -79,6 +85,13 @@ class Space(Protocol):
     @property
     def has_anchors(self) -> bool:
         """Whether lists have anchor points."""
+        ...
+
+    def positions(self, depth: int) -> Sequence[frozenset[Decision]]:
+        """Give, for each step of the longest list up to that depth, what may be decided there.
+
+        Anchor points are left out, so that a step at which nothing else stands has an empty set.
+        """
         ...
 
     def next_decision(self, choices: Sequence[int], depth: int) -> Decision | AnchorDecision | None:

@@ -173,6 +173,8 @@ class ChildTrainer:
             course.is_out_of_memory = is_out_of_memory(error, self._device)
             if not isinstance(error, Infeasible) and not course.is_out_of_memory:
                 raise
+            if isinstance(error, Infeasible):
+                course.num_parameters = course.num_parameters or error.num_parameters
             course.reason = str(error) or type(error).__name__
 
     def _check_size(self, num_parameters: int) -> None:

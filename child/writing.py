@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from child.space import AnchorDecision, Decision
@@ -25,6 +26,20 @@ def decision_after(writing: Writing[A], choices: Sequence[int]) -> Decision | An
     except StopIteration:
         return None
     return decision
+
+
+def decisions_from(writing: Writing[A], first_choice: int) -> tuple[Decision | AnchorDecision, ...]:
+    """Give the decisions of a whole list: that choice is made at the first, 0 at all others.
+
+    The writing is fresh, and used up afterwards.
+    """
+    met: list[Decision | AnchorDecision] = []
+    with suppress(StopIteration):
+        met.append(next(writing))
+        met.append(writing.send(first_choice))
+        while True:
+            met.append(writing.send(0))
+    return tuple(met)
 
 
 def architecture_of(writing: Writing[A], choices: Sequence[int], depth: int) -> A:

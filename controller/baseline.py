@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,24 @@ class Baseline:
     >>> baseline.moved_by(0.9).stamp
     0.6
 
-    Source: Zoph & Le 2017, s3.2. Open there: the decay, the first value (here 0, so that the first
-    update is not zero; the first reward then becomes the average), and that the average is of
-    the reward, not of the accuracy.
+    Before the first reward it is ``start``, which judges that reward and is then forgotten: the
+    first reward becomes the average.
+
+    Source: Zoph & Le 2017, s3.2. Open there: the decay, the start (0, so that the first update is
+    not zero), and that the average is of the reward, not of the accuracy.
     """
 
     decay: float
+    start: float = 0.0
     average: float | None = None
 
     @property
     def stamp(self) -> float:
         """The baseline for a reward that arrives now."""
-        return 0.0 if self.average is None else self.average
+        return self.start if self.average is None else self.average
 
     def moved_by(self, reward: float) -> Baseline:
         """Give the baseline after a reward has arrived: decay * b + (1 - decay) * R."""
         if self.average is None:
-            return Baseline(self.decay, reward)
-        return Baseline(self.decay, self.decay * self.average + (1 - self.decay) * reward)
+            return replace(self, average=reward)
+        return replace(self, average=self.decay * self.average + (1 - self.decay) * reward)

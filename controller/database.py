@@ -36,6 +36,7 @@ SEARCH = sql.Table(
     Column("settings", JSON, nullable=False),
     Column("code_versions", JSON, nullable=False),
     Column("baseline_decay", Float, nullable=False),
+    Column("baseline_start", Float, nullable=False),
     Column("baseline_average", Float),
     Column("state", String, nullable=False),
     Column("reason", String, nullable=False),

@@ -68,7 +68,9 @@ class Ledger(LedgerReader):
             settings=search.settings,
             code_versions=search.code_versions,
             metric=asdict(search.metric),
-            baseline_decay=search.baseline_decay,
+            baseline_decay=search.baseline.decay,
+            baseline_start=search.baseline.start,
+            baseline_average=search.baseline.average,
             state="running",
             reason="",
             started_at=clock(),
@@ -170,7 +172,9 @@ class Ledger(LedgerReader):
             if row is None or row.state != "started":
                 _refuse(connection, owner, trial, "record it", "started")
             search = connection.execute(sql.select(SEARCH)).one()
-            baseline = Baseline(search.baseline_decay, search.baseline_average)
+            baseline = Baseline(
+                search.baseline_decay, search.baseline_start, search.baseline_average
+            )
             latest = connection.execute(sql.select(sql.func.max(TRIALS.c.record_number))).scalar()
             connection.execute(
                 TRIALS.update()

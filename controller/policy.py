@@ -28,6 +28,11 @@ class PolicySettings(BaseModel):
     num_layers: int = Field(2, ge=1, le=8)
     embedding_size: int = Field(35, ge=1, le=2048, description="Open in the paper.")
     init_range: float = Field(0.08, gt=0, description="All weights start uniform in ± this.")
+    sharing: Literal["kind", "position"] = Field(
+        "kind",
+        description="Which decisions have an embedding and a softmax in common, open in the paper: "
+        "those of a kind, or none: each step of the list has its own. Anchor points always share.",
+    )
     first_input: Literal["learned", "zeros"] = Field("learned", description="Open in the paper.")
     anchor_input: Literal["mean", "learned"] = Field(
         "mean",
@@ -43,11 +48,14 @@ class Policy(nn.Module):
     """P(choices) as an autoregressive LSTM over the decisions of a space.
 
     Each decision is a softmax over its choices; the choice is embedded and is the next step's
-    input. Embedding and softmax are shared by all decisions of a kind (open in the paper).
+    input. Embedding and softmax are shared by all decisions of a kind, or, with the setting
+    ``sharing``, each step of the list has its own for whatever kind may stand there (open in the
+    paper).
 
     At an anchor point each earlier one, j, is taken with probability
     sigmoid(v . tanh(W_prev h_j + W_curr h_i)), independently; h is the hidden state at the anchor
-    point, of the upper layer of the LSTM.
+    point, of the upper layer of the LSTM. W_prev, W_curr and v are one set of weights, in the paper
+    and here, and so is what embeds the points taken: all anchor points share them in any case.
 
     The policy asks the space for the next decision of a prefix and knows nothing else of it, so
     rollouts of one batch may differ in their decisions.
@@ -56,11 +64,23 @@ class Policy(nn.Module):
     """
 
     def __init__(
-        self, space: Space, settings: PolicySettings, generator: np.random.Generator
+        self,
+        space: Space,
+        settings: PolicySettings,
+        deepest: int,
+        generator: np.random.Generator,
     ) -> None:
-        """Build the policy; its weights are drawn from the generator and nothing else."""
+        """Build the policy.
+
+        Args:
+            deepest: depth of the deepest network that it is to write; by position it has weights
+                for the steps of no other. (By kind it can write any.)
+            generator: the weights are drawn from it and nothing else.
+        """
         super().__init__()
         self._space = space
+        self._deepest = deepest
+        self._is_by_position = settings.sharing == "position"
         self._temperature = settings.temperature
         input_size, hidden_size = settings.embedding_size, settings.hidden_size
         if settings.first_input == "learned":
@@ -68,11 +88,12 @@ class Policy(nn.Module):
         else:
             self.register_buffer("first_input", torch.zeros(input_size), persistent=False)
         self.lstm = nn.LSTM(input_size, hidden_size, settings.num_layers, batch_first=True)
+        num_choices = self._num_choices()
         self.embeddings = nn.ModuleDict(
-            {_name(d.kind): nn.Embedding(d.num_choices, input_size) for d in space.decisions}
+            {name: nn.Embedding(number, input_size) for name, number in num_choices.items()}
         )
         self.softmaxes = nn.ModuleDict(
-            {_name(d.kind): nn.Linear(hidden_size, d.num_choices) for d in space.decisions}
+            {name: nn.Linear(hidden_size, number) for name, number in num_choices.items()}
         )
         self.anchors = _Anchors(settings) if space.has_anchors else None
         bound = settings.init_range
@@ -89,6 +110,9 @@ class Policy(nn.Module):
         generators[i] alone decides, with the weights, what rollout i is: it is the same in every
         batch. (Matrix products may differ in the last bit with the size of the batch, so a
         choice can differ where a draw falls within that bit of a boundary.)
+
+        Raises:
+            ValueError: a depth is beyond the deepest, and the policy has weights by position.
         """
 
         def draw(_: int, rows: Sequence[int], distribution: Distribution) -> list[int]:
@@ -106,10 +130,18 @@ class Policy(nn.Module):
 
         Returns:
             (B, T) float32, differentiable; a rollout shorter than the longest ends with zeros.
+
+        Raises:
+            ValueError: a depth is beyond the deepest, and the policy has weights by position.
         """
         return self._unroll(depths, lambda step, rows, _: [choices[row][step] for row in rows])[1]
 
     def _unroll(self, depths: Sequence[int], choose: Chooser) -> tuple[list[list[int]], Tensor]:
+        if self._is_by_position and max(depths) > self._deepest:
+            raise ValueError(
+                f"depth={max(depths)}: must be at most {self._deepest}; with sharing=position the "
+                "policy has weights for the steps of no deeper network"
+            )
         prefixes: list[list[int]] = [[] for _ in depths]
         at_anchors: list[list[Tensor]] = [[] for _ in depths]  # hidden states, (H,) each
         log_probs: list[Tensor] = []
@@ -123,7 +155,7 @@ class Policy(nn.Module):
             next_inputs = torch.zeros_like(inputs)
             for decision, rows in open_rows.items():
                 earlier = [at_anchors[row] for row in rows]
-                distribution, embed = self._look(decision, hidden[rows], earlier)
+                distribution, embed = self._look(decision, len(log_probs), hidden[rows], earlier)
                 picked = choose(len(log_probs), rows, distribution)
                 index = (torch.tensor(rows),)
                 step_log_probs = step_log_probs.index_put(index, distribution.log_prob(picked))
@@ -139,6 +171,7 @@ class Policy(nn.Module):
     def _look(
         self,
         decision: Decision | AnchorDecision,
+        step: int,
         hidden: Tensor,
         at_anchors: Sequence[Sequence[Tensor]],
     ) -> tuple[Distribution, Callable[[Sequence[int]], Tensor]]:
@@ -158,12 +191,28 @@ class Policy(nn.Module):
                 Bernoullis(logits / self._temperature),
                 lambda choices: self.anchors.embedded(earlier, bits_of(choices, k)),
             )
-        name = _name(decision.kind)
+        name = self._name(decision, step)
         logits = self.softmaxes[name](hidden)
         return (
             Softmax(logits / self._temperature),
             lambda choices: self.embeddings[name](torch.tensor(choices)),
         )
+
+    def _num_choices(self) -> dict[str, int]:
+        """Give the names of the embeddings and softmaxes, and the choices that each is for."""
+        decisions = self._space.decisions
+        steps = self._space.positions(self._deepest) if self._is_by_position else [set(decisions)]
+        return {
+            self._name(decision, step): decision.num_choices
+            for step, met in enumerate(steps)
+            for decision in decisions  # in this order: a set has none
+            if decision in met
+        }
+
+    def _name(self, decision: Decision, step: int) -> str:
+        # "type" alone would be taken for nn.Module.type.
+        of_kind = f"of_{decision.kind}"
+        return f"at_{step}_{of_kind}" if self._is_by_position else of_kind
 
     def _group_by_decision(
         self, prefixes: Sequence[Sequence[int]], depths: Sequence[int]
@@ -208,8 +257,3 @@ class _Anchors(nn.Module):
         mean = taken / is_taken.sum(dim=1, keepdim=True).clamp_min(1)
         embedded: Tensor = self.embedding(mean)
         return embedded
-
-
-def _name(kind: str) -> str:
-    """Give the name of a kind's modules; "type" alone would be taken for nn.Module.type."""
-    return f"of_{kind}"

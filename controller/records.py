@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from child.metric import Metric
+from controller.baseline import Baseline
 from controller.schedule import ScheduleSettings
 from controller.trial import Trial
 
@@ -20,7 +21,7 @@ class SearchRecord:
     """
 
     num_trials: int
-    baseline_decay: float
+    baseline: Baseline  # before any reward
     schedule: ScheduleSettings
     metric: Metric
     settings: dict[str, Any]

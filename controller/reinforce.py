@@ -33,14 +33,23 @@ class Reinforce:
 
     @classmethod
     def untrained(
-        cls, space: Space, settings: PolicySettings, search_seed: int, num_shards: int
+        cls,
+        space: Space,
+        settings: PolicySettings,
+        search_seed: int,
+        num_shards: int,
+        deepest: int,
     ) -> Reinforce:
         """Give a learner whose policy has its first weights, a function of the seed alone.
+
+        Args:
+            deepest: depth of the deepest network of the search.
 
         Raises:
             ValueError: the policy has fewer parameters than there are shards.
         """
-        return cls(Policy(space, settings, seeds.weights_generator(search_seed)), num_shards)
+        generator = seeds.weights_generator(search_seed)
+        return cls(Policy(space, settings, deepest, generator), num_shards)
 
     @property
     def values(self) -> FlatVector:
@@ -85,7 +94,7 @@ class Reinforce:
             log_probs = log_probs * (log_probs.detach() - then).exp().clamp(*_RATIO_BOUNDS)
         loss = -(log_probs.sum(dim=1) * torch.tensor(advantages)).mean()
         names, parameters = zip(*self._policy.named_parameters(), strict=True)
-        # A kind of decision that no rollout met has no part in the loss: its gradient is zero.
+        # A decision that no rollout met has no part in the loss: its gradient is zero.
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         flat = self.layout.flatten(
             {name: g.numpy() for name, g in zip(names, gradients, strict=True)}

@@ -12,14 +12,16 @@ from typing import Any, Protocol
 
 import ray
 
-from child.data.errors import DataError
+from child.data.errors import DataCorrupt, DataMissing, DownloadFailed
+from controller.baseline import Baseline
 from controller.errors import LedgerError
 from controller.ledger import Ledger
 from controller.records import Progress, PushRecord, SearchRecord, SearchState
 from controller.replica import Child
 from controller.trial import Trial
 from deploy.awaited_shards import AwaitedShardsError, await_shards
-from deploy.cluster import ClusterError, cluster
+from deploy.cluster import ClusterError, Shortage, check_machine, cluster
+from deploy.count import counted
 from deploy.run import Run
 from deploy.settings import SearchSettings, SplitData
 from ps.client import ShardClient
@@ -42,7 +44,15 @@ CLOSE_MARGIN_S = 2.0
 
 
 class SearchError(Exception):
-    """The search cannot start, or cannot go on; what was recorded stays."""
+    """The search cannot start, or cannot go on; what was recorded stays.
+
+    SearchError
+      SearchRefused  nothing was started, since what was given cannot be used: give something else
+    """
+
+
+class SearchRefused(SearchError):
+    """Nothing was started: the data cannot be loaded, or not so many children trained at once."""
 
 
 class Watcher(Protocol):
@@ -83,6 +93,11 @@ class SearchResult:
     num_validation: int
     num_test: int
 
+    @property
+    def has_no_network(self) -> bool:
+        """Whether trials were recorded, and of none the network could be trained."""
+        return 0 < self.progress.num_recorded == self.progress.num_infeasible
+
 
 def run_search(
     settings: SearchSettings, run: Run, watcher: Watcher, is_stopping: Callable[[], bool]
@@ -97,10 +112,12 @@ def run_search(
             have, and the search ends; before the first trial it ends at once.
 
     Raises:
-        SearchError: the machine lacks what the settings ask for, or a process failed.
+        SearchRefused: the data or the machine are not what the settings say.
+        SearchError: a process failed, or something could not be reached.
         KeyboardInterrupt: at once, wherever it comes, or stopped before the first trial.
     """
     with _named_failures():
+        check_machine(settings)
         data = settings.data.load()
     untrained = settings.untrained()
     setup = ProcessSetup(run.log_dir)
@@ -118,10 +135,10 @@ def run_search(
         with _ledger(run, settings, setup) as ledger_actor:
             ledger = RemoteLedger(ledger_actor)
             num_children = settings.num_replicas * settings.children.per_replica
-            shards_here = "" if addresses else f"{settings.num_shards} shards, "
+            shards_here = "" if addresses else f"{counted(settings.num_shards, 'shard')}, "
             watcher.say(
-                f"starting {shards_here}{settings.num_replicas} controller replicas, "
-                f"{num_children} child workers"
+                f"starting {shards_here}{counted(settings.num_replicas, 'controller replica')}, "
+                f"{counted(num_children, 'child worker')}"
             )
             with (
                 _shards(settings, run, setup, untrained.layout) as shards,
@@ -171,7 +188,7 @@ def _ledger(run: Run, settings: SearchSettings, setup: ProcessSetup) -> Iterator
     """Make the ledger and start its process; write down how the search ended if it failed."""
     search = SearchRecord(
         num_trials=settings.num_trials,
-        baseline_decay=settings.baseline_decay,
+        baseline=Baseline(settings.baseline_decay, settings.baseline_start),
         schedule=settings.depths,
         metric=settings.task.metric,
         settings=settings.model_dump(mode="json"),
@@ -243,6 +260,7 @@ def _replicas(
         strategy=settings.strategy,
         task=settings.task,
         policy=settings.policy,
+        deepest=settings.deepest,
         layout=layout,
         client=settings.client,
         certificates=run.certificates,
@@ -353,11 +371,13 @@ def _named_failures() -> Iterator[None]:
         yield
     except ray.exceptions.RayError as error:
         raise SearchError(f"a process of the search died; {summary_of(error)}") from error
+    except (DataCorrupt, DataMissing, Shortage) as error:
+        raise SearchRefused(str(error)) from error
     except (
         AwaitedShardsError,
         ClusterError,
         CredentialsError,
-        DataError,
+        DownloadFailed,
         LedgerError,
         ShardError,
     ) as error:

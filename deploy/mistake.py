@@ -6,6 +6,6 @@ import click
 
 
 class UserMistake(click.ClickException):
-    """A command was given something that cannot be; nothing was started."""
+    """A command was given something that cannot be used; nothing was started."""
 
     exit_code = 2

@@ -23,6 +23,7 @@ from child.training_settings import TrainingSettings
 from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
 from controller.schedule import ScheduleSettings
+from deploy.count import counted
 from ps.client import ClientSettings
 from ps.optimizer import AdamSettings, OptimizerSettings
 from ps.plan import UpdateSettings
@@ -66,6 +67,9 @@ class SearchSettings(BaseModel, ABC):
     num_replicas: int = Field(100, ge=1, le=10_000, description="K")
     num_shards: int = Field(20, ge=1, le=1000, description="S")
     baseline_decay: float = Field(0.95, ge=0, lt=1, description="Open in the paper.")
+    baseline_start: float = Field(
+        0.0, description="The baseline of the first reward, in its unit. Open in the paper."
+    )
     children: ChildrenSettings = ChildrenSettings()
     policy: PolicySettings = PolicySettings()
     optimizer: OptimizerSettings = AdamSettings()
@@ -86,6 +90,21 @@ class SearchSettings(BaseModel, ABC):
     def depths(self) -> ScheduleSettings:
         """The depth, or size, of what is sampled, trial by trial."""
 
+    @property
+    def deepest(self) -> int:
+        """The greatest of these depths."""
+        return self.depths.depth(self.num_trials)
+
+    @model_validator(mode="after")
+    def _deepest_network_can_be_written_down(self) -> Self:
+        # First of all: a policy of weights for every step of such a list would fill the memory.
+        if self.deepest > MAX_DEPTH:
+            raise ValueError(
+                f"schedule: the network of the last trial, num_trials={self.num_trials}, has "
+                f"{self.deepest} layers: must be at most {MAX_DEPTH}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _every_shard_owns_parameters(self) -> Self:
         self.untrained()
@@ -96,24 +115,14 @@ class SearchSettings(BaseModel, ABC):
         given = len(self.shards.addresses)
         if given not in (0, self.num_shards):
             raise ValueError(
-                f"shards.addresses: {given} addresses: must be none, or num_shards="
-                f"{self.num_shards}, one for each"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _deepest_network_can_be_written_down(self) -> Self:
-        deepest = self.depths.depth(self.num_trials)
-        if deepest > MAX_DEPTH:
-            raise ValueError(
-                f"schedule: the network of the last trial, num_trials={self.num_trials}, has "
-                f"{deepest} layers: must be at most {MAX_DEPTH}"
+                f"shards.addresses: {counted(given, 'address', 'addresses')}: must be none, or "
+                f"num_shards={self.num_shards}, one for each"
             )
         return self
 
     @model_validator(mode="after")
     def _something_is_decided(self) -> Self:
-        space, depth = self.task.space, self.depths.depth(self.num_trials)
+        space, depth = self.task.space, self.deepest
         choices: list[int] = []
         while decision := space.next_decision(choices, depth):
             if decision.num_choices > 1:
@@ -130,7 +139,9 @@ class SearchSettings(BaseModel, ABC):
         Raises:
             ValueError: it has fewer parameters than there are shards.
         """
-        return Reinforce.untrained(self.task.space, self.policy, self.seed, self.num_shards)
+        return Reinforce.untrained(
+            self.task.space, self.policy, self.seed, self.num_shards, self.deepest
+        )
 
     def to_yaml(self) -> str:
         """Give the settings, complete, as `load_settings` reads them."""
@@ -153,6 +164,22 @@ class ImageSearchSettings(SearchSettings):
     @property
     def depths(self) -> ScheduleSettings:
         return self.schedule
+
+    @model_validator(mode="after")
+    def _images_can_be_trained_on(self) -> Self:
+        self.training.check_images(self.data.shape, self.data.num_train_images)
+        return self
+
+    @model_validator(mode="after")
+    def _deepest_network_is_pooled_everywhere(self) -> Self:
+        deepest = self.depths.depth(self.num_trials) * self.space.block_size
+        if any(layer >= deepest for layer in self.space.pooled_after):
+            raise ValueError(
+                f"space.pooled_after={list(self.space.pooled_after)}: must be below {deepest}, the "
+                f"layers of the deepest network as it is built, with num_trials={self.num_trials}; "
+                "what comes out of the last layer is not pooled"
+            )
+        return self
 
 
 class LanguageSearchSettings(SearchSettings):

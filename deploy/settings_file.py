@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deploy.count import counted
 from deploy.ready import DEFAULT, SEARCHES, TRAININGS, ReadySettings
 from deploy.settings import KINDS, SearchSettings
 from deploy.train_settings import TRAIN_KINDS, TrainSettings
@@ -22,10 +24,19 @@ class SettingsError(ValueError):
     """The settings cannot be used; the message names every mistake."""
 
 
+# What pydantic says, and what people say.
+_WORDS = {
+    "a valid tuple": "a list",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+}
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as the library's safe loader reads it, with two of its traps closed.
 
-    1e-3 is a number, as in YAML 1.2, and no string. A key that stands twice is a mistake.
+    1e-3 is a number, as in YAML 1.2, and no string. A key that is given twice is a mistake.
     """
 
 
@@ -35,7 +46,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
         key = key_node.value
         if key in seen:
             raise yaml.constructor.ConstructorError(
-                None, None, f"{key!r} stands there twice", key_node.start_mark
+                None, None, f"{key!r} is given twice", key_node.start_mark
             )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
@@ -68,12 +79,18 @@ def load_train_settings(path: Path | str, overrides: Sequence[str] = ()) -> Trai
     return _load(path, TRAININGS, overrides, TRAIN_KINDS)
 
 
-def _load(
-    path: Path | str, ready: ReadySettings, overrides: Sequence[str], kinds: Sequence[type[S]]
-) -> S:
-    source = ready.find(path)
+def example_text(path: Path | str | None = None) -> str:
+    """Give the file that `load_settings` would read, as it is written.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    return _read(SEARCHES.find(DEFAULT if path is None else path), SEARCHES)
+
+
+def _read(source: Path | Traversable, ready: ReadySettings) -> str:
     try:
-        data = yaml.load(source.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
+        return source.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise SettingsError(
             f"settings file {source} does not exist; these come with nasrl: "
@@ -87,6 +104,14 @@ def _load(
         raise SettingsError(f"settings file {source} is not a text file: {error}") from error
     except OSError as error:
         raise SettingsError(f"settings file {source} cannot be read: {error}") from error
+
+
+def _load(
+    path: Path | str, ready: ReadySettings, overrides: Sequence[str], kinds: Sequence[type[S]]
+) -> S:
+    source = ready.find(path)
+    try:
+        data = yaml.load(_read(source, ready), _Loader)  # noqa: S506 (a safe one)
     except yaml.YAMLError as error:
         raise SettingsError(f"settings file {source} is not YAML: {error}") from error
     if not isinstance(data, dict):
@@ -98,8 +123,12 @@ def _load(
         return kind.model_validate(data)
     except ValidationError as error:
         found = _without_consequences(error.errors())
+        if unknown := [
+            m for m in found if m["type"] == "union_tag_invalid" and m["loc"] == ("data",)
+        ]:
+            found = unknown  # no telling what the other settings have to be
         mistakes = [_describe(mistake, kind, kinds) for mistake in found]
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        count = counted(len(mistakes), "mistake")
         lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
         raise SettingsError(f"{count} in the settings ({source}):{lines}") from error
 
@@ -142,25 +171,33 @@ def _without_consequences(mistakes: Sequence[Any]) -> list[Any]:
 def _describe(mistake: Any, settings: type[BaseModel], kinds: Sequence[type[BaseModel]]) -> str:
     """Turn one mistake found by pydantic into a line: name, value, what must hold, what to do."""
     location = _without_tags(mistake["loc"], settings)
-    key = ".".join(str(part) for part in location)
+    key = _key(location)
     given, kind = mistake["input"], mistake["type"]
     if kind == "extra_forbidden":
         known = _known_keys(mistake["loc"][:-1], settings)
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        meant = ".".join(str(part) for part in (*location[:-1], *close))
+        meant = _key((*location[:-1], *close))
         hint = f"; did you mean {meant!r}?" if close else ";"
         return f"unknown setting {key!r}{hint} known: {', '.join(known)}"
     if kind == "missing":
-        return f"{key}: must be given; `nasrl search --example` prints every setting"
+        description = (
+            _model_at(mistake["loc"][:-1], settings).model_fields[location[-1]].description
+        )
+        example = "`nasrl search --example` prints every setting"
+        return f"{key}: must be given" + (f". {description}" if description else f"; {example}")
     if kind == "union_tag_invalid":
         tags = mistake["ctx"]["expected_tags"].replace("'", "").split(", ")
         if key == "data":
             tags = [name for each in kinds for name in _data_names(each)]
         return f"{key}.name={given['name']!r}: must be one of {', '.join(tags)}"
+    if kind == "union_tag_not_found":
+        names = [name for each in kinds for name in _data_names(each)]
+        return f"{key}.name: must be given, one of {', '.join(names)}"
     if kind in ("model_type", "model_attributes_type"):
         return f"{key}={given!r}: must hold settings: {', '.join(_known_keys(location, settings))}"
     what = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    what = what.replace("a valid tuple", "a list")
+    for jargon, word in _WORDS.items():
+        what = what.replace(jargon, word)
     if kind == "too_short":
         what = "must have at least one value"
     if kind == "float_type" and str(given).lower() in ("nan", "inf", "-inf"):
@@ -171,6 +208,16 @@ def _describe(mistake: Any, settings: type[BaseModel], kinds: Sequence[type[Base
     if _model_at(mistake["loc"], settings):
         return f"{key}: {what}" if key else what
     return f"{key}={given!r}: {what}"
+
+
+def _key(location: Sequence[Any]) -> str:
+    """Give a place in the settings as people write it.
+
+    >>> _key(["space", "num_filters", 0])
+    'space.num_filters[0]'
+    """
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")
 
 
 def _models_of(annotation: Any) -> dict[str | None, Any]:

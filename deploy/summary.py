@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
+from textwrap import shorten
 
 from child.metric import Metric
 from controller.records import PushRecord
 from controller.trial import RECORDED, Trial
+from deploy.count import counted
 from deploy.launch import SearchResult
 from deploy.settings import SearchSettings
 
 MIN_MOVING = 20  # with fewer trials, the means of their quarters are chance
+MAX_WIDTH = 100
+INDENT = " " * 15
 
 
 def summarize(result: SearchResult, settings: SearchSettings, path: Path, program: str) -> str:
@@ -33,10 +39,13 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
     metric, unit = progress.metric, settings.task.unit
     if best is not None and best.architecture_text is not None and best.validation is not None:
         printed = best.architecture_text
+        legend = f"({settings.task.legend(printed)})"
+        one_line = f"{INDENT}{printed}   {legend}"
+        is_short = len(one_line) <= MAX_WIDTH
         lines += [
             "",
-            f"Best network   trial {best.trial}, {best.num_parameters:,} parameters",
-            f"               {printed}   ({settings.task.legend(printed)})",
+            f"Best network   trial {best.trial}, {counted(best.num_parameters or 0, 'parameter')}",
+            *([one_line] if is_short else [f"{INDENT}{printed}", f"{INDENT}{legend}"]),
             f"  validation   {_figure(metric, best.validation)}, {_epochs(settings)}, on "
             f"{result.num_validation:,} {unit}",
         ]
@@ -53,22 +62,50 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
                 "               (trained again for the test, it did not repeat its validation "
                 "figures exactly, as happens on GPUs)"
             )
-    if best is not None and progress.state == "stopped":
-        lines.append("  test         left out, since the search was stopped")
+    elif best is not None:
+        is_stopped = progress.state == "stopped"
+        why = "since the search was stopped" if is_stopped else "for the reason given above"
+        lines.append(f"  test         left out, {why}")
     lines += [
         "",
+        *_infeasible(result),
         *_movement(result.trials, metric),
         _staleness(result.pushes),
         "",
         f"Run directory  {path}",
         "",
     ]
-    lines += [
-        f"Next           {program} trials {shlex.quote(str(path))} --top 10",
-        f"               {program} search --set strategy=random   (the same without learning)",
-        f"               {program} search --set num_trials=400    (a longer one)",
+    return "\n".join([*lines, *_next(result, settings, path, program)])
+
+
+def _infeasible(result: SearchResult) -> list[str]:
+    """Say why networks could not be trained, the most frequent reasons first."""
+    alike = defaultdict(list)  # reasons that differ in their numbers, by what is before these
+    for trial in result.trials:
+        if trial.state == "infeasible":
+            alike[re.split(r"[\d:]", trial.reason)[0]].append(shorten(trial.reason, MAX_WIDTH))
+    kinds = sorted(alike.values(), key=len, reverse=True)
+    if result.has_no_network:
+        reasons = [f"{len(kind):>13}  {kind[0]}" for kind in kinds]
+        return ["No network could be trained; how often, and why (the first time):", *reasons]
+    return [
+        f"Infeasible     {sum(map(len, kinds))}: {k[0]} ({len(k)} like this)" for k in kinds[:1]
     ]
-    return "\n".join(lines)
+
+
+def _next(result: SearchResult, settings: SearchSettings, path: Path, program: str) -> list[str]:
+    """Give commands to go on with, which can be pasted."""
+    trials = f"Next           {program} trials {shlex.quote(str(path))}"
+    if result.has_no_network:
+        return [trials]
+    again = f"{INDENT}{program} search {shlex.quote(str(path / 'settings.yaml'))} --set"
+    is_random = settings.strategy == "random"
+    other, how = ("reinforce", "with") if is_random else ("random", "without")
+    return [
+        f"{trials} --top 10",
+        f"{again} strategy={other}  # the same {how} learning",
+        f"{again} num_trials={4 * settings.num_trials}  # a longer one",
+    ]
 
 
 def _figure(metric: Metric, figure: float) -> str:
@@ -114,5 +151,5 @@ def _staleness(pushes: Sequence[PushRecord]) -> str:
         return "Staleness      no push"
     return (
         f"Staleness      mean {mean(seen):.2f}, max {max(seen)} (pushes of others between a "
-        f"replica's pull and its push), {len(pushes)} pushes"
+        f"replica's pull and its push), {counted(len(pushes), 'push', 'pushes')}"
     )

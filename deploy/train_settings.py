@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from child.convolutional.network_settings import NetworkSettings
 from child.convolutional.space_settings import ConvolutionalSettings
@@ -45,6 +45,11 @@ class ImageTrainSettings(TrainSettings):
     @property
     def task(self) -> ImageTask:
         return ImageTask(ConvolutionalSettings(), self.network, self.training)
+
+    @model_validator(mode="after")
+    def _images_can_be_trained_on(self) -> Self:
+        self.training.check_images(self.data.shape, self.data.num_train_images)
+        return self
 
 
 class LanguageTrainSettings(TrainSettings):

@@ -62,7 +62,7 @@ class ServerSettings(StorageSettings):
         for index, address in enumerate(addresses):
             port_of(address)
             if address in addresses[:index]:
-                raise ValueError(f"{address!r} stands there twice; each shard has its own")
+                raise ValueError(f"{address!r} is given twice; each shard has its own")
         return addresses
 
     @model_validator(mode="after")

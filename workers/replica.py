@@ -33,6 +33,7 @@ class ReplicaPlan:
     strategy: Literal["reinforce", "random"]
     task: Task
     policy: PolicySettings
+    deepest: int  # the depth of the search's deepest network
     layout: Layout
     client: ClientSettings
     certificates: Path | None  # the folder of the replicas' own; None without TLS
@@ -92,4 +93,4 @@ class ReplicaProcess:
 def _strategy(plan: ReplicaPlan, space: Space) -> Strategy:
     if plan.strategy == "random":
         return RandomSearch(space, plan.layout.num_parameters)
-    return Reinforce.untrained(space, plan.policy, plan.seed, plan.layout.num_shards)
+    return Reinforce.untrained(space, plan.policy, plan.seed, plan.layout.num_shards, plan.deepest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from typing import TypeVar
 
@@ -17,11 +18,9 @@ from child.convolutional.layer import (
 )
 from child.convolutional.space_settings import ConvolutionalSettings
 from child.space import AnchorDecision, Decision
+from child.writing import Writing, architecture_of, decision_after, decisions_from
 
 T = TypeVar("T")
-
-# What writes a list down: it yields each decision, and is sent the choice.
-Writing = Generator[Decision | AnchorDecision, int, ConvolutionalArchitecture]
 
 
 class ConvolutionalSpace:
@@ -63,41 +62,40 @@ class ConvolutionalSpace:
     def decisions(self) -> tuple[Decision, ...]:
         return tuple(self._decisions.values())
 
+    def positions(self, depth: int) -> tuple[frozenset[Decision], ...]:
+        """See `child.space.Space`; here nothing stands in a set that cannot be met at its step.
+
+        The learning rate ends a list, so it may stand wherever a network of up to that depth ends.
+        """
+        layers = [
+            decisions_from(self._layer(0), first_choice=kind)
+            for kind in range(len(self._settings.layer_types))
+        ]
+        starts: set[int] = set()  # the steps that a layer may begin at
+        ends: set[int] = set()  # those that one may end before
+        fresh = {0}
+        for _ in range(depth):
+            starts |= fresh
+            fresh = {start + len(layer) for start in fresh for layer in layers} - ends
+            ends |= fresh
+        met: defaultdict[int, set[Decision]] = defaultdict(set)
+        for start in starts:
+            for layer in layers:
+                for step, decision in enumerate(layer, start):
+                    if isinstance(decision, Decision):
+                        met[step].add(decision)
+        if rate := self._decisions.get("learning_rate"):
+            for end in ends:
+                met[end].add(rate)
+        return tuple(frozenset(met[step]) for step in range(max(ends) + bool(rate)))
+
     def next_decision(self, choices: Sequence[int], depth: int) -> Decision | AnchorDecision | None:
-        writing = self._write(depth)
-        try:
-            decision = next(writing)
-            for choice in choices:
-                decision = writing.send(choice)
-        except StopIteration:
-            return None
-        return decision
+        return decision_after(self._write(depth), choices)
 
     def decode(self, choices: Sequence[int], depth: int) -> ConvolutionalArchitecture:
-        writing = self._write(depth)
-        num_taken = 0
-        try:
-            decision = next(writing)
-            for step, choice in enumerate(choices):
-                if not 0 <= choice < decision.num_choices:
-                    raise ValueError(
-                        f"choices[{step}]={choice}: {decision.kind} has the choices 0 to "
-                        f"{decision.num_choices - 1}"
-                    )
-                num_taken = step + 1
-                decision = writing.send(choice)
-        except StopIteration as end:
-            if num_taken < len(choices):
-                raise ValueError(
-                    f"{len(choices)} choices: must be {num_taken} in this network of depth {depth}"
-                ) from None
-            architecture: ConvolutionalArchitecture = end.value
-            return architecture
-        raise ValueError(
-            f"{len(choices)} choices: must go on with {decision.kind}, up to depth {depth}"
-        )
+        return architecture_of(self._write(depth), choices, depth)
 
-    def _write(self, depth: int) -> Writing:
+    def _write(self, depth: int) -> Writing[ConvolutionalArchitecture]:
         settings = self._settings
         layers: list[Layer] = []
         feeds_others: set[int] = set()
@@ -130,9 +128,7 @@ class ConvolutionalSpace:
         )
         return architecture.widened(settings.extra_filters)
 
-    def _layer(
-        self, number: int
-    ) -> Generator[Decision | AnchorDecision, int, tuple[Operation, Sequence[int]]]:
+    def _layer(self, number: int) -> Writing[tuple[Operation, Sequence[int]]]:
         """Decide a layer, numbered from 0, and the decided layers that feed it."""
         settings = self._settings
         kind: LayerType = yield from self._pick("layer_type", settings.layer_types)

@@ -45,7 +45,7 @@ def find(folder: Path, corpora: Sequence[Corpus], origin: str) -> tuple[Corpus, 
                 return corpus, place
     wanted = ", or ".join(_wanted(folder, corpus) for corpus in corpora)
     what = "hold" if folder.is_dir() else "be a folder that holds"
-    raise DataMissing(f"folder={folder}: must {what} {wanted}; {origin}, and put them there")
+    raise DataMissing(f"data.folder={folder}: must {what} {wanted}; {origin}, and put them there")
 
 
 def _wanted(folder: Path, corpus: Corpus) -> str:

@@ -31,6 +31,10 @@ class DigitsSettings(BaseModel):
         return NUM_IMAGES - self.num_validation - self.num_test
 
     @property
+    def num_train_images(self) -> int:
+        return self.num_train
+
+    @property
     def num_test_images(self) -> int:
         return self.num_test
 

@@ -28,11 +28,11 @@ class FolderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: Literal["folder"]
-    path: FolderPath
-    height: int = Field(ge=1, le=4096, description="In pixels, as is the width.")
-    width: int = Field(ge=1, le=4096)
+    path: FolderPath = Field(description="The folder: train/CLASS/* and test/CLASS/*, or CLASS/*.")
+    height: int = Field(ge=1, le=4096, description="Of all images, in pixels; they are resized.")
+    width: int = Field(ge=1, le=4096, description="Of all images, in pixels; they are resized.")
     num_channels: Literal[1, 3] = Field(3, description="1: gray.")
-    num_validation: int = Field(ge=1)
+    num_validation: int = Field(ge=1, description="Images to draw from those to train on.")
     num_test: int | None = Field(
         None, ge=1, description="None: all in test/. Must be given where there is no test/."
     )
@@ -51,6 +51,10 @@ class FolderSettings(BaseModel):
             DataMissing: no such folder, fewer than two classes, or not the same in train and test.
         """
         return len(self._classes())
+
+    @property
+    def num_train_images(self) -> None:
+        """Not known before the images are counted."""
 
     @property
     def num_test_images(self) -> int:
@@ -102,23 +106,30 @@ class FolderSettings(BaseModel):
 
     def _classes(self) -> list[str]:
         root = Path(self.path)
+        if not root.exists():
+            raise DataMissing(
+                f"data.path={root}: does not exist; must be a folder with a folder in it for each "
+                "class"
+            )
         parts = [root / "train", root / "test"] if self._has_test_folder else [root]
         names = [class_names(part) for part in parts]
         if names[0] != names[-1]:
             differing = sorted(set(names[0]) ^ set(names[-1]))
             raise DataMissing(
-                f"path={root}: train and test must hold the same classes; only one of them has "
-                f"{', '.join(differing)}"
+                f"data.path={root}: train and test must hold the same classes; only one of them "
+                f"has {', '.join(differing)}"
             )
         if len(names[0]) < 2:
-            raise DataMissing(f"path={root}: must hold two classes or more, has {names[0][0]} only")
+            raise DataMissing(
+                f"data.path={root}: must hold two classes or more, has {names[0][0]} only"
+            )
         return names[0]
 
     def _test_files(self) -> ImageFiles:
         if not self._has_test_folder:
             raise DataMissing(
-                f"path={self.path}: must have the folders train and test where num_test is not "
-                "given; give num_test, to draw so many images to test on"
+                f"data.path={self.path}: must have the folders train and test where data.num_test "
+                "is not given; give it, to draw so many images to test on"
             )
         return ImageFiles.find(Path(self.path, "test"), self._classes())
 
@@ -129,8 +140,8 @@ class FolderSettings(BaseModel):
         most = len(files) - to_leave
         if size > most:
             raise DataMissing(
-                f"{key}={size}: must be at most {most}, of the {len(files)} images that are there "
-                f"for it in {self.path}"
+                f"data.{key}={size}: must be at most {most}, of the {len(files)} images that are "
+                f"there for it in {self.path}"
             )
         drawn, rest = draw(len(files), [size, len(files) - size], self.split_seed)
         return files.take(drawn), files.take(rest)

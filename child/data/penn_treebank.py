@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from child.data.corpus import Corpus, find, read_text
 from child.data.errors import DataCorrupt
 from child.data.location import FolderPath
@@ -37,7 +39,7 @@ class PennTreebankSettings(TextOptions):
     """
 
     name: Literal["penn-treebank"]
-    folder: FolderPath
+    folder: FolderPath = Field(description="Where ptb.train.txt and the other files are.")
 
     def load(self) -> TextData:
         """Read the files.
@@ -49,7 +51,7 @@ class PennTreebankSettings(TextOptions):
         corpora = [WORDS] if self.unit == "words" else [CHARACTERS, WORDS]
         corpus, folder = find(Path(self.folder), corpora, ORIGIN)
         train, validation, test = (self._read(corpus, folder / name) for name in corpus.files)
-        return self.assemble(train, validation, test, f"folder={self.folder}")
+        return self.assemble(train, validation, test, f"data.folder={self.folder}")
 
     def _read(self, corpus: Corpus, path: Path) -> list[str]:
         text = read_text(path)

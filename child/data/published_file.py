@@ -46,9 +46,12 @@ class PublishedFile:
     urls: tuple[str, ...] = ()
 
     def look(self, folder: Path) -> Finding:
-        """Look for the file at its place and, under its name alone, in the folder itself."""
+        """Look for the file at its place and, under its name alone, in the folder itself.
+
+        In the folder only where its checksum is known: other sets have files of the same name.
+        """
         here = self.judge(folder / self.path)
-        if here.is_whole:
+        if here.is_whole or self.md5 is None:
             return here
         there = self.judge(folder / self.path.name)
         return there if there.is_whole or (here.is_missing and not there.is_missing) else here

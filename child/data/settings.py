@@ -11,7 +11,8 @@ from child.data.digits import DigitsSettings
 from child.data.image_folder import FolderSettings
 
 # Each kind can `load()` its images, and tells before that their `shape`, `num_classes`,
-# `num_validation` and `num_test_images`; only those of a folder look at the disk for it.
+# `num_train_images`, `num_validation` and `num_test_images`. Those of a folder look at the disk for
+# their classes and images to test on; how many there are to train on they do not tell (None).
 DataSettings = Annotated[
     DigitsSettings | BenchmarkSettings | FolderSettings, Field(discriminator="name")
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from child.data.corpus import read_text
 from child.data.location import FolderPath as AbsolutePath
@@ -18,8 +18,8 @@ class HeldOutFiles(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    validation: AbsolutePath
-    test: AbsolutePath
+    validation: AbsolutePath = Field(description="The file of the text to validate on.")
+    test: AbsolutePath = Field(description="The file of the text to test on.")
 
 
 class TextFileSettings(ProseOptions):
@@ -31,7 +31,7 @@ class TextFileSettings(ProseOptions):
     """
 
     name: Literal["text"]
-    path: AbsolutePath
+    path: AbsolutePath = Field(description="The file of the text.")
     held_out: HeldOutFiles | None = None
 
     def load(self) -> TextData:
@@ -43,12 +43,13 @@ class TextFileSettings(ProseOptions):
         """
         train = read_text(Path(self.path))
         if self.held_out is None:
-            return self.split(train, f"path={self.path}")
+            return self.split(train, f"data.path={self.path}")
         return self.assemble(
             self.tokens(train),
             self.tokens(read_text(Path(self.held_out.validation))),
             self.tokens(read_text(Path(self.held_out.test))),
-            f"path={self.path} and held_out={self.held_out.validation}, {self.held_out.test}",
+            f"data.path={self.path} and data.held_out={self.held_out.validation}, "
+            f"{self.held_out.test}",
         )
 
     @model_validator(mode="after")

@@ -61,12 +61,12 @@ class TextOptions(BaseModel):
 def _first(tokens: Sequence[str], limit: int | None, key: str, source: str) -> Sequence[str]:
     if limit is not None and limit > len(tokens):
         raise DataMissing(
-            f"{key}={limit}: must be at most {len(tokens)}, the tokens that are there for it in "
-            f"{source}"
+            f"data.{key}={limit}: must be at most {len(tokens)}, the tokens that are there for it "
+            f"in {source}"
         )
     if len(tokens) < 2:
         raise DataMissing(
-            f"{source}: must have two tokens or more for {key}, one to read and the next to "
+            f"{source}: must have two tokens or more for data.{key}, one to read and the next to "
             f"predict; has {len(tokens)}"
         )
     return tokens[:limit]

@@ -42,6 +42,14 @@ def files_of(image_set: ImageSet, dataset: Any) -> SetFiles:
             return SetFiles(files, files)
 
 
+def lay_out(files: SetFiles, folder: Path, root: Path) -> None:
+    """Lay the unpacked files, which lie whole in the folder, to where torchvision has them."""
+    for file in files.unpacked:
+        place = root / file.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(file.look(folder).place.absolute())
+
+
 def unpack(files: SetFiles, folder: Path, root: Path) -> None:
     """Unpack the published files of idx or batches, which lie whole in the folder, below root."""
     for name, content in _contents(files, folder):

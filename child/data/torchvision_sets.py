@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from child.data.download import DownloadFailed, download
-from child.data.errors import DataCorrupt, DataError, DataMissing
+from child.data.download import download
+from child.data.errors import DataCorrupt, DataMissing, DownloadFailed
 from child.data.image_set import ImageSet
 from child.data.images import LabelledImages
-from child.data.torchvision_files import SetFiles, files_of, unpack
+from child.data.published_file import Finding, PublishedFile
+from child.data.torchvision_files import SetFiles, files_of, lay_out, unpack
 from child.data.torchvision_import import import_datasets
 
 
@@ -21,44 +23,44 @@ def load_set(
 ) -> tuple[LabelledImages, LabelledImages]:
     """Load the images to train on, and those to test on.
 
-    Files that lie in the folder as torchvision unpacks them are read there. Published ones are
-    unpacked for the moment to where temporary files go: nothing is ever left half unpacked, and the
-    folder may be one that nobody can write to. All files are checked; those of CIFAR, which are
+    Unpacked files are read where they lie. Published ones are unpacked for the moment to where
+    temporary files go: nothing is ever left half unpacked, and the folder may be one that nobody
+    can write to. All files are checked; those of CIFAR, which are
     pickles, are not opened without the checksums that torchvision knows.
 
     Args:
-        folder: published files also lie directly in it where torchvision has them further down.
+        folder: where torchvision has files further down, they may also lie directly in it.
         may_download: whether files that are missing or not whole are downloaded to the folder.
 
     Raises:
-        DataMissing: files are not there, and were not downloaded.
-        DataCorrupt: files are there, but not whole, and were not downloaded.
+        DataMissing: files are not there, and were not to be downloaded.
+        DataCorrupt: files are there, but not whole, and likewise.
+        DownloadFailed: files are not there, or not whole, and could not be downloaded.
     """
     dataset = getattr(import_datasets(), image_set.class_name)
     files = files_of(image_set, dataset)
-    if not (_are_unpacked(files, folder) or _are_published(files, folder)):
+    if not (_are_whole(files.unpacked, folder) or _are_whole(files.published, folder)):
+        if not may_download:
+            raise _refusal(image_set, folder, files)
         try:
-            if not may_download:
-                raise DownloadFailed("download=false")
             download(files.published, folder)
         except DownloadFailed as failure:
-            raise _refusal(image_set, folder, files, failure) from failure
-    if _are_unpacked(files, folder):
-        return _read(image_set, dataset, folder)
+            wanted = _wanted(image_set, folder, files, str(failure))
+            raise DownloadFailed(wanted) from failure
     with TemporaryDirectory(prefix="nasrl-") as temporary:
-        unpack(files, folder, Path(temporary))
-        return _read(image_set, dataset, Path(temporary))
+        bring = lay_out if _are_whole(files.unpacked, folder) else unpack
+        bring(files, folder, Path(temporary))
+        return _read(image_set, dataset, Path(temporary), folder)
 
 
-def _are_unpacked(files: SetFiles, folder: Path) -> bool:
-    return all(file.judge(folder / file.path).is_whole for file in files.unpacked)
+def _are_whole(files: Sequence[PublishedFile], folder: Path) -> bool:
+    return all(file.look(folder).is_whole for file in files)
 
 
-def _are_published(files: SetFiles, folder: Path) -> bool:
-    return all(file.look(folder).is_whole for file in files.published)
-
-
-def _read(image_set: ImageSet, dataset: Any, root: Path) -> tuple[LabelledImages, LabelledImages]:
+def _read(
+    image_set: ImageSet, dataset: Any, root: Path, folder: Path
+) -> tuple[LabelledImages, LabelledImages]:
+    """Read the files below root, which are those in the folder."""
     try:
         if image_set.format == "mat":
             train, test = (dataset(root, split=split) for split in ("train", "test"))
@@ -71,7 +73,7 @@ def _read(image_set: ImageSet, dataset: Any, root: Path) -> tuple[LabelledImages
     # All that torchvision says of unpacked files of MNIST with the right size and a wrong content.
     except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
         raise DataCorrupt(
-            f"folder={root}: the files of {image_set.class_name} must be those of "
+            f"data.folder={folder}: the files of {image_set.class_name} must be those of "
             f"{image_set.page}; they cannot be read ({error}); remove them"
         ) from error
 
@@ -91,20 +93,32 @@ def _labelled(image_set: ImageSet, part: Any, num_images: int) -> LabelledImages
     return LabelledImages(images, labels)
 
 
-def _refusal(
-    image_set: ImageSet, folder: Path, files: SetFiles, failure: DownloadFailed
-) -> DataError:
+def _refusal(image_set: ImageSet, folder: Path, files: SetFiles) -> DataMissing | DataCorrupt:
+    flawed = [finding for way in _flawed(folder, files) for finding in way]
+    error = DataMissing if all(finding.is_missing for finding in flawed) else DataCorrupt
+    return error(_wanted(image_set, folder, files, "no download: data.download=false"))
+
+
+def _wanted(image_set: ImageSet, folder: Path, files: SetFiles, failure: str) -> str:
     """Say which files are missing or not whole, and what to do about it."""
+    ways = (
+        "\n".join(f"  {place.relative_to(folder)} ({flaw})" for place, flaw in way)
+        for way in _flawed(folder, files)
+    )
+    return "\n".join(
+        [
+            f"data.folder={folder}: must hold the files of {image_set.class_name}",
+            "\nor\n".join(ways),
+            failure,
+            f"get what is missing or broken from {image_set.page} and put it there",
+        ]
+    )
+
+
+def _flawed(folder: Path, files: SetFiles) -> list[list[Finding]]:
+    """Give what is not whole of the published files and, where one is there, of the unpacked."""
     ways = [[file.look(folder) for file in files.published]]
-    unpacked = [file.judge(folder / file.path) for file in files.unpacked]
+    unpacked = [file.look(folder) for file in files.unpacked]
     if files.unpacked is not files.published and not all(f.is_missing for f in unpacked):
         ways.append(unpacked)
-    flawed = [[finding for finding in way if not finding.is_whole] for way in ways]
-    wanted = ", or ".join(
-        ", ".join(f"{place.relative_to(folder)} ({flaw})" for place, flaw in way) for way in flawed
-    )
-    error = DataMissing if all(f.is_missing for way in flawed for f in way) else DataCorrupt
-    return error(
-        f"folder={folder}: must hold {wanted}; {failure}; get what is missing or broken from "
-        f"{image_set.page} and put it there"
-    )
+    return [[finding for finding in way if not finding.is_whole] for way in ways]

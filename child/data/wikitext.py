@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from child.data.corpus import Corpus, find, read_text
 from child.data.location import FolderPath
 from child.data.text import TextData
@@ -24,7 +26,7 @@ class WikiTextSettings(TextOptions):
     """
 
     name: Literal["wikitext-2"]
-    folder: FolderPath
+    folder: FolderPath = Field(description="Where wiki.train.tokens and the other two files are.")
 
     def load(self) -> TextData:
         """Read the files.
@@ -37,4 +39,4 @@ class WikiTextSettings(TextOptions):
         train, validation, test = (
             words_or_characters(read_text(folder / name), self.unit) for name in corpus.files
         )
-        return self.assemble(train, validation, test, f"folder={self.folder}")
+        return self.assemble(train, validation, test, f"data.folder={self.folder}")

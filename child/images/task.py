@@ -42,7 +42,10 @@ class ImageTask:
         plan = NetworkPlan.of(architecture, data.shape, data.num_classes, self.network)
         limit = self.training.max_parameters
         if limit is not None and plan.num_parameters > limit:
-            raise Infeasible(f"max_parameters={limit}: the network has {plan.num_parameters}")
+            raise Infeasible(
+                f"max_parameters={limit}: the network has {plan.num_parameters}",
+                plan.num_parameters,
+            )
         return ConvolutionalNetwork(architecture, data.shape, data.num_classes, self.network)
 
     def architecture(self, described: Mapping[str, Any]) -> ConvolutionalArchitecture:

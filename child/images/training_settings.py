@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from child.data.images import ImageShape
 from child.images.augmentation import AugmentationSettings
 from child.schedule import LearningRateSchedule
 from child.training_settings import TrainingSettings
@@ -26,6 +27,28 @@ class ImageTrainingSettings(TrainingSettings):
     is_channels_last: bool = Field(
         True, description="On a GPU: images lie in memory as its tensor cores take them."
     )
+
+    def check_images(self, shape: ImageShape, num_train: int | None) -> None:
+        """Check that images can be trained on so.
+
+        Args:
+            num_train: how many there are; None where that is not known yet.
+
+        Raises:
+            ValueError: a batch has more, or a crop is of more, than there is.
+        """
+        side = min(shape.height, shape.width)
+        if self.augmentation.crop != "none" and self.augmentation.margin > side:
+            raise ValueError(
+                f"training.augmentation.margin={self.augmentation.margin}: must be at most {side}, "
+                f"the shorter side of the images, {shape.height}x{shape.width} pixels; or "
+                "training.augmentation.crop: none"
+            )
+        if num_train is not None and self.batch_size > num_train:
+            raise ValueError(
+                f"training.batch_size={self.batch_size}: must be at most {num_train}, the images "
+                "that are trained on"
+            )
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from child.recurrent.architecture import CellArchitecture
+from child.recurrent.fast_unroll import fast_unroll
 from child.recurrent.sequences import Run, Sequences
-from child.recurrent.unroll import unroll
 from child.recurrent.weights import add_weights, check_sizes, draw, weights_of
 
 State = tuple[Tensor, Tensor]
@@ -29,6 +29,9 @@ class Recurrence(nn.Module):
     dropout: the fraction of the outputs of each layer but the last that is zeroed in training,
         each element at each step on its own. Dropout of the recurrent input: see `forward`.
     init_range: matrices start uniform in ± this; 1 / sqrt(hidden_size) if it is None.
+
+    The attribute ``unroll`` is the loop over the steps: `child.recurrent.fast_unroll.fast_unroll`.
+    Set it to `child.recurrent.unroll.unroll` for second derivatives, or torch.func.
 
     Layer k has weight_ih_lk, weight_hh_lk, and where asked for bias_hh_lk and weight_hr_lk; shapes
     in `child.recurrent.weights.CellWeights`.
@@ -74,6 +77,7 @@ class Recurrence(nn.Module):
         self.dropout = float(dropout)
         self.proj_size = proj_size
         self.init_range = init_range
+        self.unroll: Callable[..., tuple[Tensor, Tensor, Tensor]] = fast_unroll
         for layer in range(num_layers):
             add_weights(
                 self,
@@ -171,7 +175,7 @@ class Recurrence(nn.Module):
         for num_steps, size in runs:
             end = start + num_steps * size
             # Sequences that have ended keep their state, below those that go on.
-            run_outputs, run_h, run_c = unroll(
+            run_outputs, run_h, run_c = self.unroll(
                 self.architecture,
                 projected[start:end].view(num_steps, size, projected.shape[-1]),
                 weights.weight_hh,

@@ -19,8 +19,8 @@ class RecurrentSpace:
     then the node that c_t is taken from, and the one that c_{t-1} is injected at. These are 34
     decisions for base 8. What has one option is not decided.
 
-    How many choices an index has depends on the base, and a policy shares the softmax of a kind
-    of decision: so a space is of one base, and a depth other than it is a ValueError.
+    How many choices an index has depends on the base, and of a kind of decision all have the same
+    number: so a space is of one base, and a depth other than it is a ValueError.
 
     Source: Zoph & Le 2017, s3.4 and Figure 5.
     """
@@ -57,6 +57,12 @@ class RecurrentSpace:
         for kind in self._kinds:
             number *= len(self._options[kind])
         return number
+
+    def positions(self, depth: int) -> tuple[frozenset[Decision], ...]:
+        self._check("depth", depth)
+        return tuple(
+            frozenset({self._decisions[kind]}) for kind in self._kinds if kind in self._decisions
+        )
 
     def next_decision(self, choices: Sequence[int], depth: int) -> Decision | AnchorDecision | None:
         return decision_after(self._write(depth), choices)

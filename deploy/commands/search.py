@@ -49,24 +49,27 @@ def search(
     minutes on two cores; --example prints its file, which explains every setting.
 
     Ctrl-C stops the search after the networks in training; a second Ctrl-C stops it at once. The
-    exit code is 0 for a finished search, 130 for a stopped one, 1 for one that failed, and 2 when
-    nothing was started because of a mistake in what was given.
+    exit code is 0 for a finished search, 130 for a stopped one, 1 for one that failed or in which
+    no network could be trained, and 2 when nothing was started because of a mistake in what was
+    given: the command, the settings, the data, or more CPUs or GPUs asked for than there are.
     """
     # Slow to import, and not needed to say what is wrong with a command.
     from deploy.interrupts import Interrupts
-    from deploy.launch import SearchError, run_search
+    from deploy.launch import SearchError, SearchRefused, run_search
     from deploy.progress import LiveWatcher, PlainWatcher
-    from deploy.ready import DEFAULT, SEARCHES
+    from deploy.ready import DEFAULT
     from deploy.run import Run, RunError
-    from deploy.settings_file import SettingsError, load_settings
+    from deploy.settings_file import SettingsError, example_text, load_settings
     from deploy.summary import summarize
     from workers.process import ProcessSetup
 
     if example:
+        if overrides:
+            raise click.UsageError("--example, --set: must be one of them; a file is printed as is")
         try:
-            click.echo(SEARCHES.find(settings or DEFAULT).read_text(encoding="utf-8"), nl=False)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserMistake(f"{settings} cannot be read: {error}") from error
+            click.echo(example_text(settings), nl=False)
+        except SettingsError as error:
+            raise UserMistake(str(error)) from error
         return 0
     try:
         chosen = load_settings(settings, overrides)
@@ -85,7 +88,8 @@ def search(
     except SearchError as error:
         logger.exception("the search failed")
         where = "" if run.discard_if_empty() else f"\nWhat was recorded stays in {run.path}"
-        raise click.ClickException(f"{error}{where}") from error
+        kind = UserMistake if isinstance(error, SearchRefused) else click.ClickException
+        raise kind(f"{error}{where}") from error
     except KeyboardInterrupt:
         stays = "" if run.discard_if_empty() else f"; what was recorded stays in {run.path}"
         click.echo(f"stopped at once{stays}")
@@ -97,7 +101,9 @@ def search(
         logging.getLogger().removeHandler(handler)
         handler.close()
     click.echo(summarize(result, chosen, run.path, _program()))
-    return 0 if result.progress.state == "finished" else INTERRUPTED
+    if result.progress.state != "finished":
+        return INTERRUPTED
+    return 1 if result.has_no_network else 0
 
 
 def _program() -> str:

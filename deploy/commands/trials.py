@@ -64,6 +64,8 @@ def trials(run: Path, top: int | None, form: str) -> None:
 
 
 def _print_table(rows: Sequence[Row], metric: Metric) -> None:
+    # A reason only where one has any: most searches have none.
+    reasons = ["reason"] if any(row["reason"] for row in rows) else []
     print_table(
         {
             "trial": "right",
@@ -74,6 +76,7 @@ def _print_table(rows: Sequence[Row], metric: Metric) -> None:
             "parameters": "right",
             "seconds": "right",
             "architecture": "left",
+            **dict.fromkeys(reasons, "left"),
         },
         (
             (
@@ -84,10 +87,12 @@ def _print_table(rows: Sequence[Row], metric: Metric) -> None:
                 _number(row["test"], metric.format),
                 _number(row["num_parameters"], ","),
                 _number(row["seconds"], ".1f"),
-                row["reason"] or row["architecture_text"] or "",
+                row["architecture_text"] or "",
+                *(row[reason] for reason in reasons),
             )
             for row in rows
         ),
+        num_wrapped=1 + len(reasons),
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from functools import partial
 
 import pytest
 from support.spaces import ChainSpace, ConditionalSpace, all_lists
 
 from child.convolutional.space import ConvolutionalSpace
 from child.convolutional.space_settings import ConvolutionalSettings
+from child.recurrent.space import RecurrentSpace
+from child.recurrent.space_settings import RecurrentSettings
 from child.space import AnchorDecision, Decision, Space
 
 
@@ -20,6 +24,12 @@ def convolutional(heights, widths, filters, **settings):
             num_filters=filters,
             **{"skip_connections": False} | settings,
         )
+    )
+
+
+def recurrent(base, combinations=("add",), activations=("tanh",)):
+    return RecurrentSpace(
+        RecurrentSettings(base=base, combinations=combinations, activations=activations)
     )
 
 
@@ -68,10 +78,49 @@ SMALL_SPACES = [
         2**3 * 2**3,
         id="blocks, pooled",
     ),
+    pytest.param(
+        convolutional(
+            (1, 3),
+            (3,),
+            (4,),
+            layer_types=("batch_norm", "convolution", "max_pooling"),
+            learning_rates=(0.1, 0.05),
+        ),
+        2,
+        (1 + 2 + 4) ** 2 * 2,
+        id="types and learning rate",
+    ),
+    # Every node and the injection have both, and there are as many of each index as nodes.
+    pytest.param(RecurrentSpace(RecurrentSettings(base=1)), 1, 8**2, id="paper's cells, base 1"),
+    pytest.param(recurrent(2, ("add", "max")), 2, 2**4 * 3**2, id="combinations, base 2"),
+    pytest.param(recurrent(3), 3, 5**2, id="indices alone, base 3"),
     pytest.param(ChainSpace({"color": 2, "shape": 3}), 2, 6**2, id="chain, 2 layers"),
     pytest.param(ConditionalSpace(), 1, 10, id="conditional, 1 layer"),
     pytest.param(ConditionalSpace(), 3, 10**3, id="conditional, 3 layers"),
 ]
+# The conditional toy space says more of its positions than can be met.
+EXACT_SPACES = [
+    small for small in SMALL_SPACES if not isinstance(small.values[0], ConditionalSpace)
+]
+
+
+def is_taken(space, depth):
+    try:
+        space.next_decision((), depth)
+    except ValueError:
+        return False
+    return True
+
+
+def met_up_to(space, depth):
+    """Give what stands at each step of every list up to that depth, anchor points as they are."""
+    met: list[set[Decision | AnchorDecision]] = []
+    for taken in filter(lambda d: is_taken(space, d), range(1, depth + 1)):
+        for choices in all_lists(space, taken):
+            met += [set() for _ in choices[len(met) :]]
+            for step in range(len(choices)):
+                met[step].add(space.next_decision(choices[:step], taken))
+    return met
 
 
 @pytest.mark.parametrize(("space", "depth", "num_architectures"), SMALL_SPACES)
@@ -105,7 +154,8 @@ class TestSpace:
             choices[:end] for choices in all_lists(space, depth) for end in range(len(choices) + 1)
         }
         first = {prefix: space.next_decision(prefix, depth) for prefix in prefixes}
-        space.next_decision((), depth + 1)
+        with contextlib.suppress(ValueError):  # of a space that takes this depth alone
+            space.next_decision((), depth + 1)
         again = {p: space.next_decision(list(p), depth) for p in sorted(prefixes, reverse=True)}
 
         assert again == first
@@ -117,6 +167,25 @@ class TestSpace:
             met = {space.next_decision(choices[:end], depth) for end in range(len(choices))}
             by_softmax = {decision for decision in met if not isinstance(decision, AnchorDecision)}
             assert by_softmax <= set(space.decisions)
+
+    def test_positions_hold_every_decision_by_softmax_that_is_met_there(
+        self, space: Space, depth: int, num_architectures: int
+    ):
+        positions, met = space.positions(depth), met_up_to(space, depth)
+
+        assert len(positions) == len(met)
+        for at_step, met_there in zip(positions, met, strict=True):
+            by_softmax = {decision for decision in met_there if isinstance(decision, Decision)}
+            assert by_softmax <= at_step <= set(space.decisions)
+
+    def test_depth_that_is_not_taken_is_refused_by_every_method(
+        self, space: Space, depth: int, num_architectures: int
+    ):
+        whole = next(all_lists(space, depth))
+        for other in (d for d in range(1, depth + 3) if not is_taken(space, d)):
+            for asked in (space.positions, partial(space.decode, whole)):
+                with pytest.raises(ValueError, match=f"depth={other}: must be {depth}"):
+                    asked(other)
 
     def test_anchor_points_pick_among_those_before(
         self, space: Space, depth: int, num_architectures: int
@@ -166,3 +235,18 @@ class TestSpace:
                 for wrong in (-1, decision.num_choices):
                     with pytest.raises(ValueError, match=rf"choices\[{step}\]={wrong}: "):
                         space.decode((*choices[:step], wrong, *choices[step + 1 :]), depth)
+
+
+@pytest.mark.parametrize(("space", "depth", "num_architectures"), EXACT_SPACES)
+def test_positions_hold_nothing_that_is_never_met(space: Space, depth: int, num_architectures: int):
+    for at_step, met_there in zip(space.positions(depth), met_up_to(space, depth), strict=True):
+        assert at_step <= met_there
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7])
+def test_spaces_other_than_of_cells_take_every_depth(depth):
+    spaces = [small.values[0] for small in SMALL_SPACES]
+
+    refused = {type(space) for space in spaces if not is_taken(space, depth)}
+
+    assert refused == {RecurrentSpace}

@@ -8,6 +8,7 @@ import torch
 from support.clock import FakeClock
 
 from child.metric import ACCURACY
+from controller.baseline import Baseline
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from controller.schedule import ScheduleSettings
@@ -34,11 +35,11 @@ def create_ledger(tmp_path, clock):
     """Give a function that makes the ledger of a search; it is closed afterwards."""
     with contextlib.ExitStack() as stack:
 
-        def create(num_trials=10, schedule=None, file="ledger.sqlite"):
+        def create(num_trials=10, schedule=None, file="ledger.sqlite", baseline=None):
             url = f"sqlite:///{tmp_path / file}"
             search = SearchRecord(
                 num_trials=num_trials,
-                baseline_decay=0.75,
+                baseline=baseline or Baseline(0.75),
                 schedule=schedule or ScheduleSettings(num_layers=1, increase=0),
                 metric=ACCURACY,
                 settings={"seed": 3},

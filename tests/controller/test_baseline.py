@@ -9,6 +9,15 @@ def test_baseline_of_the_first_reward_is_0():
     assert Baseline(decay=0.9).stamp == 0.0
 
 
+@pytest.mark.parametrize("start", [0.3, -2.0, 1.5])
+def test_baseline_of_the_first_reward_is_where_it_starts_and_of_the_others_does_not_know(start):
+    baseline = Baseline(decay=0.75, start=start)
+
+    assert baseline.stamp == start
+    assert baseline.moved_by(0.5) == Baseline(0.75, start, average=0.5)
+    assert baseline.moved_by(0.5).moved_by(0.9).stamp == pytest.approx(0.6)
+
+
 def test_baseline_after_the_first_reward_is_that_reward():
     assert Baseline(decay=0.9).moved_by(0.7).stamp == 0.7
 

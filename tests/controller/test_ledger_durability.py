@@ -11,13 +11,15 @@ from controller.ledger import Ledger
 PROGRAM = """
 import os, sys
 from child.result import TrialResult
+from controller.baseline import Baseline
 from controller.ledger import Ledger
 from child.metric import ACCURACY
 from controller.records import SearchRecord
 from controller.schedule import ScheduleSettings
 from controller.trial import Start
 
-ledger = Ledger.create(sys.argv[1], SearchRecord(5, 0.5, ScheduleSettings(), ACCURACY, {}, {}))
+search = SearchRecord(5, Baseline(0.5), ScheduleSettings(), ACCURACY, {}, {})
+ledger = Ledger.create(sys.argv[1], search)
 owner = ledger.enlist(0)
 [place, other] = ledger.reserve(owner, 2)
 ledger.start(owner, [Start(1, (("color", 1),), (-0.5,), {"color": 1}, "color 1", 7, (3,))])

@@ -10,6 +10,7 @@ import pytest
 from support.children import completed, infeasible, start_of
 
 from child.metric import ACCURACY
+from controller.baseline import Baseline
 from controller.errors import NotOwner, WrongState
 from controller.ledger import Ledger
 from controller.records import SearchRecord
@@ -46,7 +47,7 @@ def test_ledger_created_again_is_refused_and_as_it_was(ledger, url, contents):
     before = contents()
 
     with pytest.raises(WrongState, match=r"^sqlite:///.* holds a search already; a new one needs"):
-        Ledger.create(url, SearchRecord(5, 0.5, ScheduleSettings(), ACCURACY, {}, {}))
+        Ledger.create(url, SearchRecord(5, Baseline(0.5), ScheduleSettings(), ACCURACY, {}, {}))
 
     assert contents() == before
 
@@ -303,6 +304,27 @@ def test_baseline_after_first_rewards_of_0_is_0_and_moves_slowly(ledger):
 
     assert [stamp.baseline for stamp in stamps] == [0.0, 0.0]
     assert ledger.record(owner, 3, completed(0.5)).baseline == pytest.approx(0.25 * 0.8)
+
+
+def test_baseline_starts_where_the_search_says_and_moves_on_from_the_first_reward(create_ledger):
+    ledger = create_ledger(baseline=Baseline(0.75, start=0.3))
+    owner = ledger.enlist(0)
+    begin(ledger, owner, 3)
+
+    stamps = [ledger.record(owner, trial, completed(0.8)) for trial in (2, 1, 3)]
+
+    assert [stamp.baseline for stamp in stamps] == pytest.approx([0.3, 0.8, 0.8])
+    assert ledger.record(owner, 2, completed(0.8)) == stamps[0]
+
+
+def test_baseline_that_has_moved_already_goes_on_from_there(create_ledger):
+    ledger = create_ledger(baseline=Baseline(0.75, start=0.3).moved_by(0.4))
+    owner = ledger.enlist(0)
+    begin(ledger, owner, 2)
+
+    stamps = [ledger.record(owner, trial, completed(0.8)) for trial in (1, 2)]
+
+    assert [stamp.baseline for stamp in stamps] == pytest.approx([0.4, 0.5])
 
 
 def test_baseline_is_in_the_database_and_not_in_the_ledger_that_moved_it(ledger, open_ledger):

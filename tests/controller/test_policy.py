@@ -10,11 +10,15 @@ from support.spaces import ChainSpace, ConditionalSpace, all_lists
 
 from child.convolutional.space import ConvolutionalSpace
 from child.convolutional.space_settings import ConvolutionalSettings
+from child.recurrent.space import RecurrentSpace
+from child.recurrent.space_settings import RecurrentSettings
 from child.space import AnchorDecision
 from controller.policy import Policy, PolicySettings
 
 # Far from uniform, so that a wrong step shows.
 SETTINGS = PolicySettings(hidden_size=7, num_layers=2, embedding_size=5, init_range=1.0)
+
+BY_POSITION = SETTINGS.model_copy(update={"sharing": "position"})
 
 CHAIN = ChainSpace({"color": 2, "shape": 3})
 CONDITIONAL = ConditionalSpace()
@@ -31,6 +35,14 @@ SKIPS = convolutional(filter_widths=(5,), num_filters=(2,))
 TYPED_SKIPS = convolutional(
     filter_heights=(3,), filter_widths=(5,), layer_types=("convolution", "batch_norm")
 )
+# The learning rate stands at whichever step a network ends.
+TYPED_RATES = convolutional(
+    filter_widths=(5,),
+    num_filters=(2,),
+    layer_types=("convolution", "batch_norm"),
+    skip_connections=False,
+    learning_rates=(0.1, 0.05, 0.01),
+)
 CHAINED_SKIPS = convolutional(
     filter_heights=(3,), filter_widths=(5,), num_filters=(2,), is_chained=True
 )
@@ -42,14 +54,16 @@ SPACES = [
     pytest.param(CONDITIONAL, 2, id="conditional, 2 layers"),
     pytest.param(SKIPS, 3, id="skips, 3 layers"),
     pytest.param(TYPED_SKIPS, 3, id="types and skips, 3 layers"),
+    pytest.param(TYPED_RATES, 2, id="types and learning rate, 2 layers"),
     pytest.param(ONLY_SKIPS, 4, id="nothing but skips, 4 layers"),
     pytest.param(CHAINED_SKIPS, 4, id="chained skips, 4 layers"),
 ]
-ALL_SPACES = [CHAIN, CONDITIONAL, CONVOLUTIONAL, SKIPS, TYPED_SKIPS]
+SHARINGS = ["kind", "position"]
+ALL_SPACES = [CHAIN, CONDITIONAL, CONVOLUTIONAL, SKIPS, TYPED_SKIPS, TYPED_RATES]
 
 
-def make_policy(space, settings=SETTINGS, seed=0):
-    return Policy(space, settings, np.random.default_rng(seed))
+def make_policy(space, settings=SETTINGS, seed=0, deepest=4):
+    return Policy(space, settings, deepest, np.random.default_rng(seed))
 
 
 def generators(number, start=0):
@@ -60,7 +74,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def by_the_equations(policy, space, choices, depth, temperature=1.0):
+def by_the_equations(policy, space, choices, depth, temperature=1.0, sharing="kind"):
     """Give the log-probability of every choice by the equations of the paper, in float64.
 
     One rollout, one step, one layer, one bit at a time. i, f, g, o: input gate, forget gate,
@@ -105,10 +119,11 @@ def by_the_equations(policy, space, choices, depth, temperature=1.0):
                 x = weights["anchors.embedding.weight"] @ mean + weights["anchors.embedding.bias"]
             continue
         kind = f"of_{decision.kind}"
-        logits = weights[f"softmaxes.{kind}.weight"] @ x + weights[f"softmaxes.{kind}.bias"]
+        name = {"kind": kind, "position": f"at_{step}_{kind}"}[sharing]
+        logits = weights[f"softmaxes.{name}.weight"] @ x + weights[f"softmaxes.{name}.bias"]
         logits = logits / temperature
         log_probs.append(logits[choice] - np.log(np.exp(logits).sum()))
-        x = weights[f"embeddings.{kind}.weight"][choice]
+        x = weights[f"embeddings.{name}.weight"][choice]
     return log_probs
 
 
@@ -117,6 +132,10 @@ def test_settings_by_default_are_those_of_the_paper():
 
     assert (settings.hidden_size, settings.num_layers, settings.init_range) == (35, 2, 0.08)
     assert settings.temperature == 1
+
+
+def test_settings_by_default_share_weights_per_kind():
+    assert PolicySettings().sharing == "kind"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +148,7 @@ def test_settings_by_default_are_those_of_the_paper():
         ({"temperature": 0}, "temperature"),
         ({"first_input": "ones"}, "first_input"),
         ({"anchor_input": "sum"}, "anchor_input"),
+        ({"sharing": "layer"}, "sharing"),
         ({"size": 2}, "size\n.*not permitted"),
     ],
 )
@@ -195,13 +215,115 @@ def test_decision_may_be_of_a_kind_that_is_also_a_name_of_torch(kind):
     assert policy.log_probs([1], [[1]]).shape == (1, 1)
 
 
+# --- What decisions have in common.
+
+
+def shapes_of(policy, part):
+    """Give the shapes of the embeddings or softmaxes, by the name of the tensor."""
+    parameters = policy.named_parameters()
+    return {
+        name.partition(".")[2]: tuple(p.shape) for name, p in parameters if name.startswith(part)
+    }
+
+
+def test_policy_by_position_has_an_embedding_and_a_softmax_for_every_step():
+    policy = make_policy(CHAIN, BY_POSITION, deepest=2)
+
+    assert shapes_of(policy, "embeddings") == {
+        "at_0_of_color.weight": (2, 5),
+        "at_1_of_shape.weight": (3, 5),
+        "at_2_of_color.weight": (2, 5),
+        "at_3_of_shape.weight": (3, 5),
+    }
+    assert shapes_of(policy, "softmaxes") == {
+        "at_0_of_color.weight": (2, 7),
+        "at_0_of_color.bias": (2,),
+        "at_1_of_shape.weight": (3, 7),
+        "at_1_of_shape.bias": (3,),
+        "at_2_of_color.weight": (2, 7),
+        "at_2_of_color.bias": (2,),
+        "at_3_of_shape.weight": (3, 7),
+        "at_3_of_shape.bias": (3,),
+    }
+
+
+def test_policy_by_position_of_a_conditional_space_has_weights_for_all_that_may_stand_at_a_step():
+    names = set(shapes_of(make_policy(TYPED_RATES, BY_POSITION, deepest=2), "embeddings"))
+
+    # Type and height, or a type alone; then the same again; then the learning rate.
+    assert names == {
+        *("at_0_of_layer_type.weight", "at_1_of_filter_height.weight"),
+        *("at_1_of_layer_type.weight", "at_2_of_layer_type.weight"),
+        *("at_2_of_filter_height.weight", "at_3_of_filter_height.weight"),
+        *(f"at_{step}_of_learning_rate.weight" for step in (1, 2, 3, 4)),
+    }
+
+
+def test_policy_by_position_of_one_kind_at_two_steps_has_weights_of_their_own_there():
+    policy = make_policy(CHAIN, BY_POSITION, deepest=2)
+    lists = [[0, 1, 0, 1]]
+    before = policy.log_probs([2], lists).detach()
+
+    with torch.no_grad():
+        policy.get_parameter("softmaxes.at_2_of_color.bias")[0] += 1
+    after = policy.log_probs([2], lists).detach()
+
+    is_same = (after == before)[0].tolist()
+    assert is_same == [True, True, False, True]
+    assert not torch.equal(
+        policy.get_parameter("embeddings.at_0_of_color.weight"),
+        policy.get_parameter("embeddings.at_2_of_color.weight"),
+    )
+
+
+def test_policy_by_kind_has_the_same_weights_whatever_its_depth():
+    shallow = make_policy(TYPED_RATES, deepest=1).state_dict()
+    deep = make_policy(TYPED_RATES, deepest=9).state_dict()
+
+    assert shallow.keys() == deep.keys()
+    assert all(torch.equal(shallow[name], deep[name]) for name in shallow)
+    assert make_policy(TYPED_RATES, deepest=1).sample([9], generators(1))
+
+
+def test_anchor_points_share_their_weights_also_by_position():
+    by_kind, by_position = (
+        {n: p.shape for n, p in make_policy(SKIPS, s).named_parameters() if "anchors" in n}
+        for s in (SETTINGS, BY_POSITION)
+    )
+
+    assert by_position == by_kind != {}
+
+
+@pytest.mark.parametrize("depths", [[3], [1, 3, 2]])
+def test_depth_beyond_the_deepest_is_refused_by_position(depths):
+    policy = make_policy(CHAIN, BY_POSITION, deepest=2)
+    complaint = "depth=3: must be at most 2; with sharing=position the policy has weights for"
+
+    with pytest.raises(ValueError, match=complaint):
+        policy.sample(depths, generators(len(depths)))
+    with pytest.raises(ValueError, match=complaint):
+        policy.log_probs(depths, [[0, 1] * depth for depth in depths])
+
+
+def test_cells_are_written_by_position():
+    space = RecurrentSpace(RecurrentSettings(base=2))
+    policy = make_policy(space, BY_POSITION, deepest=2)
+
+    rollouts = policy.sample([2, 2], generators(2))
+
+    assert len(shapes_of(policy, "embeddings")) == len(rollouts[0].choices) == 10
+    assert all(space.decode(rollout.choices, 2).base == 2 for rollout in rollouts)
+
+
 # --- Probabilities.
 
 
 @pytest.mark.parametrize(("space", "depth"), SPACES)
 @pytest.mark.parametrize("init_range", [0.08, 1.0, 5.0])
-def test_probabilities_of_all_lists_sum_to_1(space, depth, init_range):
-    policy = make_policy(space, SETTINGS.model_copy(update={"init_range": init_range}))
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_probabilities_of_all_lists_sum_to_1(space, depth, init_range, sharing):
+    changed = {"init_range": init_range, "sharing": sharing}
+    policy = make_policy(space, SETTINGS.model_copy(update=changed))
     lists = list(all_lists(space, depth))
 
     log_probs = policy.log_probs([depth] * len(lists), lists).detach().double()
@@ -211,14 +333,18 @@ def test_probabilities_of_all_lists_sum_to_1(space, depth, init_range):
 
 @pytest.mark.parametrize(("space", "depth"), SPACES)
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_log_probs_are_those_of_the_equations_one_rollout_at_a_time(space, depth, num_layers):
-    policy = make_policy(space, SETTINGS.model_copy(update={"num_layers": num_layers}))
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_log_probs_are_those_of_the_equations_one_rollout_at_a_time(
+    space, depth, num_layers, sharing
+):
+    changed = {"num_layers": num_layers, "sharing": sharing}
+    policy = make_policy(space, SETTINGS.model_copy(update=changed))
     lists = list(all_lists(space, depth))[::3]
 
     log_probs = policy.log_probs([depth] * len(lists), lists).detach().numpy()
 
     for row, choices in zip(log_probs, lists, strict=True):
-        expected = by_the_equations(policy, space, choices, depth)
+        expected = by_the_equations(policy, space, choices, depth, sharing=sharing)
         np.testing.assert_allclose(row[: len(choices)], expected, atol=1e-5)
 
 
@@ -266,8 +392,9 @@ def test_log_probs_of_rollouts_shorter_than_the_longest_end_with_zeros():
 
 
 @pytest.mark.parametrize("space", ALL_SPACES)
-def test_log_probs_in_a_batch_of_mixed_depths_are_those_alone(space):
-    policy = make_policy(space)
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_log_probs_in_a_batch_of_mixed_depths_are_those_alone(space, sharing):
+    policy = make_policy(space, SETTINGS.model_copy(update={"sharing": sharing}))
     depths = [3, 1, 2, 1, 4, 2, 3]
     lists = [rollout.choices for rollout in policy.sample(depths, generators(7))]
 
@@ -280,8 +407,9 @@ def test_log_probs_in_a_batch_of_mixed_depths_are_those_alone(space):
 
 
 @pytest.mark.parametrize("space", ALL_SPACES)
-def test_gradient_of_log_probs_agrees_with_finite_differences(space):
-    policy = make_policy(space).double()
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_gradient_of_log_probs_agrees_with_finite_differences(space, sharing):
+    policy = make_policy(space, SETTINGS.model_copy(update={"sharing": sharing})).double()
     depths = [2, 1, 3, 2]
     lists = [rollout.choices for rollout in policy.sample(depths, generators(4))]
     weights = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
@@ -289,7 +417,10 @@ def test_gradient_of_log_probs_agrees_with_finite_differences(space):
     def weighted():
         return (policy.log_probs(depths, lists).sum(dim=1) * weights).sum()
 
-    gradients = torch.autograd.grad(weighted(), tuple(policy.parameters()))
+    # By position there are weights for steps that none of these rollouts has.
+    gradients = torch.autograd.grad(
+        weighted(), tuple(policy.parameters()), materialize_grads=sharing == "position"
+    )
     generator = np.random.default_rng(0)
     for (name, parameter), gradient in zip(policy.named_parameters(), gradients, strict=True):
         for element in generator.integers(parameter.numel(), size=3):
@@ -327,8 +458,9 @@ def test_rollouts_are_complete_lists_of_their_depth(space):
 
 
 @pytest.mark.parametrize("space", ALL_SPACES)
-def test_log_probs_of_rollouts_are_those_of_teacher_forcing(space):
-    policy = make_policy(space)
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_log_probs_of_rollouts_are_those_of_teacher_forcing(space, sharing):
+    policy = make_policy(space, SETTINGS.model_copy(update={"sharing": sharing}))
     depths = [1, 2, 3, 2, 1]
 
     rollouts = policy.sample(depths, generators(5))

@@ -11,14 +11,15 @@ from controller.reinforce import Reinforce
 from controller.rollout import Rollout
 
 SETTINGS = PolicySettings(hidden_size=5, embedding_size=4, init_range=1.0)
+DEEPEST = 3
 
 PAIRS = ChainSpace({"color": 2, "shape": 3})
 LISTS = list(all_lists(PAIRS, depth=1))  # all six
 REWARDS = dict(zip(LISTS, [0.9, 0.1, 0.35, 0.0, 1.0, 0.2], strict=True))
 
 
-def make_reinforce(space=PAIRS, seed=0, num_shards=2):
-    policy = Policy(space, SETTINGS, np.random.default_rng(seed))
+def make_reinforce(space=PAIRS, seed=0, num_shards=2, settings=SETTINGS):
+    policy = Policy(space, settings, DEEPEST, np.random.default_rng(seed))
     return Reinforce(policy, num_shards), policy
 
 
@@ -27,10 +28,10 @@ def rollout(choices):
     return Rollout(tuple(choices), (np.nan,) * len(choices))
 
 
-def exact_gradient(policy):
+def exact_gradient(policy, rewards=REWARDS, depth=1):
     """Give the gradient of -E[R] by writing out the expectation, in the order of the layout."""
-    probabilities = policy.log_probs([1] * len(LISTS), LISTS).sum(dim=1).exp()  # (6,)
-    expected_reward = (probabilities * torch.tensor([REWARDS[choices] for choices in LISTS])).sum()
+    probabilities = policy.log_probs([depth] * len(rewards), list(rewards)).sum(dim=1).exp()
+    expected_reward = (probabilities * torch.tensor(list(rewards.values()))).sum()
     # The embedding of the last decision is the input of nothing: its gradient is zero.
     gradients = torch.autograd.grad(
         -expected_reward, tuple(policy.parameters()), materialize_grads=True
@@ -58,6 +59,35 @@ def test_gradient_averaged_over_all_lists_is_exact_whatever_the_baseline(baselin
     exact = exact_gradient(policy)
     assert np.abs(exact).max() > 0.01
     np.testing.assert_allclose(mean, exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("sharing", ["kind", "position"])
+def test_gradient_where_kinds_come_again_is_exact_however_weights_are_shared(sharing):
+    settings = SETTINGS.model_copy(update={"sharing": sharing})
+    reinforce, policy = make_reinforce(settings=settings)
+    lists = list(all_lists(PAIRS, depth=2))  # 36
+    rewards = dict(zip(lists, np.random.default_rng(1).random(len(lists)).tolist(), strict=True))
+
+    mean = sum(
+        probability(policy, choices, 2) * reinforce.gradient([2], [rollout(choices)], [reward])
+        for choices, reward in rewards.items()
+    )
+
+    exact = exact_gradient(policy, rewards, 2)
+    np.testing.assert_allclose(mean, exact, atol=1e-6)
+    assert np.linalg.norm(exact) > 0.01
+
+
+def test_gradient_by_position_leaves_the_steps_of_deeper_networks_alone():
+    reinforce, _ = make_reinforce(settings=SETTINGS.model_copy(update={"sharing": "position"}))
+
+    gradient = reinforce.gradient([2], [rollout((1, 2, 0, 1))], [1.0])
+
+    tensors = reinforce.layout.unflatten(gradient)
+    moved = {name for name, tensor in tensors.items() if name.startswith("soft") and tensor.any()}
+    names = [f"at_{step}_of_{kind}" for step, kind in enumerate(["color", "shape"] * 2)]
+    assert moved == {f"softmaxes.{name}.{part}" for name in names for part in ("weight", "bias")}
+    assert "softmaxes.at_5_of_shape.weight" in tensors
 
 
 @pytest.mark.parametrize("baseline", [0.0, 0.4])
@@ -119,7 +149,7 @@ def sampled_elsewhere(policy, others, space_lists):
 
 def moved(policy, distance):
     """Give a policy near this one."""
-    other = Policy(SWITCH, SETTINGS, np.random.default_rng(0))
+    other = Policy(SWITCH, SETTINGS, DEEPEST, np.random.default_rng(0))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for mine, its in zip(other.parameters(), policy.parameters(), strict=True):

@@ -36,7 +36,7 @@ IMPATIENT = ClientSettings(pull_timeout_s=1.5, push_timeout_s=1.5, max_attempts=
 
 
 def make_reinforce(space, seed=SEARCH_SEED):
-    return Reinforce(Policy(space, POLICY, seeds.weights_generator(seed)), NUM_SHARDS)
+    return Reinforce(Policy(space, POLICY, 4, seeds.weights_generator(seed)), NUM_SHARDS)
 
 
 def mean_choice(architecture):

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from child.metric import ACCURACY
+from controller.baseline import Baseline
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy.cli import main
@@ -41,6 +42,38 @@ def test_shard_that_nobody_answers_for_is_code_1(capsys):
     assert "UNREACHABLE" in capsys.readouterr().out
 
 
+def test_data_that_are_not_there_are_a_mistake_and_code_2(tmp_path, capsys):
+    data = f"data={{name: mnist, folder: {tmp_path}/mistyped, download: false}}"
+    assert main(["search", "--set", data, "--run-dir", str(tmp_path / "run")]) == 2
+    assert f"Error: data.folder={tmp_path}/mistyped: must hold" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_that_cannot_be_downloaded_are_a_failure_and_code_1(tmp_path, monkeypatch, capsys):
+    def getaddrinfo(*_args, **_options):
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    data = f"data={{name: mnist, folder: {tmp_path}/mistyped}}"
+    assert main(["search", "--set", data, "--run-dir", str(tmp_path / "run")]) == 1
+    assert "\nno download: Name or service not known\n" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_example_with_changes_is_refused(capsys):
+    assert main(["search", "--example", "--set", "seed=1"]) == 2
+    assert "--example, --set: must be one of them" in capsys.readouterr().err
+
+
+def test_example_of_an_unknown_name_is_refused_as_its_search_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "nmist", "--example"]) == 2
+    example = capsys.readouterr().err
+    assert main(["search", "nmist"]) == 2
+    assert example == capsys.readouterr().err
+    assert "Error: settings file nmist does not exist; these come with nasrl: " in example
+
+
 @pytest.mark.parametrize("verb", ["search", "trials", "shards"])
 def test_help_says_what_a_verb_does(verb, capsys):
     assert main([verb, "--help"]) == 0
@@ -57,7 +90,7 @@ def test_run_without_a_ledger_is_said_to_have_none(tmp_path, capsys):
 def test_verbs_that_only_look_do_not_wait_for_torch_and_ray(arguments, tmp_path):
     run = Run.create(tmp_path / "RUN", load_settings())
     Ledger.create(
-        run.ledger_url, SearchRecord(3, 0.9, run.settings.depths, ACCURACY, {}, {})
+        run.ledger_url, SearchRecord(3, Baseline(0.9), run.settings.depths, ACCURACY, {}, {})
     ).close()
     script = f"""
 import sys

@@ -1,7 +1,7 @@
 import pytest
 
 from deploy.cli import main
-from deploy.cluster import shortage
+from deploy.cluster import check_machine, shortage
 from deploy.settings_file import load_settings
 
 
@@ -40,6 +40,33 @@ def test_children_that_do_not_fit_are_counted_against_what_is_free(children, fre
     lack = shortage(settings(**children), 1, free)
     assert message in lack
     assert "num_replicas=3 x children.per_replica=" in lack
+
+
+def test_everything_that_is_lacking_is_listed_gpus_first():
+    lack = shortage(settings(num_cpus=2, num_gpus=1), 1, {"CPU": 2.0})
+    assert [line.partition(":")[0] for line in lack.splitlines()] == [
+        "children.num_gpus=1",
+        "children.num_cpus=2",
+    ]
+
+
+def test_machine_without_the_gpus_is_told_before_data_are_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    data = f"data={{name: mnist, folder: {tmp_path}/none, download: false}}"
+    gpus = ["--set", "children.num_gpus=1", "--set", "children.num_cpus=1000"]
+    assert main(["search", *gpus, "--set", data, "--run-dir", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr()
+    assert "need 2 GPUs, and 0 are free" in printed.err
+    assert "need 2000 CPUs, and" in printed.err
+    assert "none" not in printed.err
+    assert "starting Ray" not in printed.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_machine_is_not_asked_where_a_cluster_is_to_be_joined(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    check_machine(settings(num_cpus=1000))
 
 
 def test_cluster_of_several_nodes_is_refused_since_shards_listen_on_loopback():

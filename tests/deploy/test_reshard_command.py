@@ -15,6 +15,7 @@ from support.crashes import StoppingDisk
 from support.disks import FailingDisk, PowerCut
 
 from child.metric import ACCURACY
+from controller.baseline import Baseline
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy.cli import main
@@ -36,7 +37,7 @@ def create_run(path, *overrides):
     """Make a run whose ledger has begun, and no shard."""
     run = Run.create(path, load_settings(overrides=[*SMALL, *overrides]))
     Ledger.create(
-        run.ledger_url, SearchRecord(9, 0.9, run.settings.depths, ACCURACY, {}, {})
+        run.ledger_url, SearchRecord(9, Baseline(0.9), run.settings.depths, ACCURACY, {}, {})
     ).close()
     return run
 
@@ -199,7 +200,7 @@ def test_shards_that_somebody_else_starts_must_be_given_new_addresses(run_elsewh
     said = refused(run_elsewhere, capsys, "--num-shards", "2")
     assert "--address must be given once for each of the new ones, 2 times" in said
     said = refused(run_elsewhere, capsys, "--num-shards", "3", "--address", "127.0.0.1:1")
-    assert "shards.addresses: 1 addresses: must be none, or num_shards=3" in said
+    assert "shards.addresses: 1 address: must be none, or num_shards=3" in said
 
 
 def test_run_without_shards_is_refused(tmp_path, capsys):

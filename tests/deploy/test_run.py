@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from child.metric import ACCURACY
+from controller.baseline import Baseline
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy.run import Run, RunError
@@ -16,7 +17,7 @@ def run(tmp_path):
 
 
 def begin(run):
-    record = SearchRecord(3, 0.9, run.settings.depths, ACCURACY, {}, {})
+    record = SearchRecord(3, Baseline(0.9), run.settings.depths, ACCURACY, {}, {})
     Ledger.create(run.ledger_url, record).close()
 
 

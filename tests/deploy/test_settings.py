@@ -1,32 +1,31 @@
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
-from deploy.settings import ImageSearchSettings
+from deploy.settings import ImageSearchSettings, LanguageSearchSettings
 from deploy.settings_file import SettingsError, load_settings
 from ps.optimizer import AdamSettings
 from ps.server import ServerSettings
 
-DIGITS = Path(__file__).resolve().parents[2] / "deploy" / "searches" / "digits.yaml"
+SEARCHES = Path(__file__).resolve().parents[2] / "deploy" / "searches"
+# What `nasrl search --example` and `nasrl search cells --example` print, to copy.
+EXAMPLES = [
+    pytest.param(SEARCHES / "digits.yaml", ImageSearchSettings, id="digits"),
+    pytest.param(SEARCHES / "cells.yaml", LanguageSearchSettings, id="cells"),
+]
 
 
-def is_model(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
+def keys(settings: BaseModel, prefix: str = "") -> set[str]:
     found = set()
-    for name, field in model.model_fields.items():
-        # Of a section of several kinds, the first is the default.
-        nested, *_ = [kind for kind in get_args(field.annotation) if is_model(kind)] or [
-            field.annotation
-        ]
-        found |= keys(nested, f"{prefix}{name}.") if is_model(nested) else {prefix + name}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        found |= (
+            keys(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {prefix + name}
+        )
     return found
 
 
@@ -41,12 +40,17 @@ def flatten(data: dict, prefix: str = "") -> dict:
     return flat
 
 
-def test_example_names_every_setting_there_is():
-    assert set(flatten(yaml.safe_load(DIGITS.read_text()))) == keys(ImageSearchSettings)
+@pytest.mark.parametrize(("example", "kind"), EXAMPLES)
+def test_example_names_every_setting_there_is(example, kind):
+    settings = load_settings(example)
+
+    assert type(settings) is kind
+    assert set(flatten(yaml.safe_load(example.read_text()))) == keys(settings)
 
 
-def test_example_comments_every_section_and_every_top_level_key():
-    lines = DIGITS.read_text().splitlines()
+@pytest.mark.parametrize(("example", "kind"), EXAMPLES)
+def test_example_comments_every_section_and_every_top_level_key(example, kind):
+    lines = example.read_text().splitlines()
     for before, line in pairwise(lines):
         if re.match(r"[a-z_]+:", line) and line != "data:":
             assert before.startswith("#"), f"no comment above {line!r}"
@@ -81,19 +85,19 @@ def test_override_reaches_its_setting(override, value):
     ("override", "message"),
     [
         ("num_trials=0", "num_trials=0: must be greater than or equal to 1"),
-        ("num_trials=many", "num_trials='many': must be a valid integer"),
+        ("num_trials=many", "num_trials='many': must be a whole number"),
         ("num_trial=5", "unknown setting 'num_trial'; did you mean 'num_trials'? known: seed,"),
         ("policy.hiden_size=5", "'policy.hiden_size'; did you mean 'policy.hidden_size'? known"),
         ("policy=5", "policy=5: must hold settings: hidden_size, num_layers"),
         ("strategy=annealing", "strategy='annealing': must be 'reinforce' or 'random'"),
         ("space.num_filters=[8, 8]", "num_filters=[8, 8]: every choice must stand there once"),
         ("space.num_filters=[]", "space.num_filters=[]: must have at least one value"),
-        ("num_trials=", "num_trials has no value: must be a valid integer"),
+        ("num_trials=", "num_trials has no value: must be a whole number"),
         ("baseline_decay=nan", "baseline_decay='nan': must be a finite number"),
-        ("space.num_filters=[0]", "space.num_filters.0=0: must be greater than or equal to 1"),
+        ("space.num_filters=[0]", "space.num_filters[0]=0: must be greater than or equal to 1"),
         ("training.momentum=0", "nesterov=true and momentum=0"),
-        ("num_trials=true", "num_trials=True: must be a valid integer"),
-        ("num_trials='12'", "num_trials='12': must be a valid integer"),
+        ("num_trials=true", "num_trials=True: must be a whole number"),
+        ("num_trials='12'", "num_trials='12': must be a whole number"),
         ("optimizer.learning_rate=.inf", "optimizer.learning_rate=inf: must be a finite number"),
         ("policy.init_range=.inf", "policy.init_range=inf: must be a finite number"),
         ("policy.hidden_size=99999999", "policy.hidden_size=99999999: must be less than or equal"),
@@ -101,15 +105,24 @@ def test_override_reaches_its_setting(override, value):
             "children.num_gpus=1.5",
             "children.num_gpus=1.5: must be 0.01 to 1 of one GPU, or a whole",
         ),
+        (
+            "space.pooled_after=[1, 3]",
+            "  - space.pooled_after=[1, 3]: must be below 3, the layers of the deepest network",
+        ),
+        (
+            "training.augmentation={crop: pad, margin: 9}",
+            "  - training.augmentation.margin=9: must be at most 8, the shorter side of the",
+        ),
+        ("training.batch_size=1201", "  - training.batch_size=1201: must be at most 1200, the"),
         ("data.num_test=1600", "num_validation=297 and num_test=1600: must leave"),
         ("num_shards=99999999", "num_shards=99999999: must be less than or equal to 1000"),
-        ("num_trials={a: 1}", "num_trials={'a': 1}: must be a valid integer"),
+        ("num_trials={a: 1}", "num_trials={'a': 1}: must be a whole number"),
         ("space.filter_heights={1: 2}", "space.filter_heights={1: 2}: must be a list"),
         ("space.filter_heights=3", "space.filter_heights=3: must be a list"),
-        ("optimizer.learning_rate=true", "optimizer.learning_rate=True: must be a valid number"),
-        ("optimizer.learning_rate='0.1'", "optimizer.learning_rate='0.1': must be a valid number"),
-        ("training.nesterov='yes'", "training.nesterov='yes': must be a valid boolean"),
-        ("training.nesterov=1", "training.nesterov=1: must be a valid boolean"),
+        ("optimizer.learning_rate=true", "optimizer.learning_rate=True: must be a number"),
+        ("optimizer.learning_rate='0.1'", "optimizer.learning_rate='0.1': must be a number"),
+        ("training.nesterov='yes'", "training.nesterov='yes': must be true or false"),
+        ("training.nesterov=1", "training.nesterov=1: must be true or false"),
         (
             "schedule.num_layers=1001",
             "schedule.num_layers=1001: must be less than or equal to 1000",
@@ -120,6 +133,9 @@ def test_override_reaches_its_setting(override, value):
         ),
         ("client.pull_timeout_s=1e300", "client.pull_timeout_s=1e+300: must be less than or equal"),
         ("children.num_gpus=0.001", "children.num_gpus=0.001: must be 0.01 to 1 of one GPU, or"),
+        ("baseline_start=.inf", "baseline_start=inf: must be a finite number"),
+        ("baseline_start='0'", "baseline_start='0': must be a number"),
+        ("policy.sharing=layer", "policy.sharing='layer': must be 'kind' or 'position'"),
         ("baseline_decay=1", "baseline_decay=1: must be less than 1"),
         ("data.name=cifar", "data.name='cifar': must be one of digits, mnist, fashion-mnist, "),
         ("seed", "--set seed: must be key=value"),
@@ -130,6 +146,54 @@ def test_override_reaches_its_setting(override, value):
 def test_mistake_is_named_with_key_value_and_what_must_hold(override, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         load_settings(overrides=[override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "space={pooled_after: [5], block_size: 2}",
+        "training.augmentation={crop: pad, margin: 8}",
+        "training.augmentation={crop: none, margin: 9}",
+        "training.batch_size=1200",
+    ],
+)
+def test_most_that_fits_the_networks_and_the_images_is_taken(override):
+    load_settings(overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{}", "data.name: must be given, one of digits, mnist, "),
+        ("{name: folder, path: x}", "data.num_validation: must be given. Images to draw from"),
+        ("{name: wikitext-2}", "data.folder: must be given. Where wiki.train.tokens and"),
+        ("{name: text, path: x, held_out: {}}", "data.held_out.test: must be given. The file"),
+    ],
+)
+def test_setting_that_must_be_given_is_explained(tmp_path, data, message):
+    (tmp_path / "mine.yaml").write_text(f"data: {data}\n")
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        load_settings(tmp_path / "mine.yaml")
+
+
+def test_batch_of_more_images_than_a_named_set_has_left_is_refused():
+    with pytest.raises(SettingsError, match=r"training.batch_size=61: must be at most 60, the"):
+        load_settings("mnist", ["data.num_train=60", "training.batch_size=61"])
+
+
+def test_depth_that_no_policy_by_position_could_be_built_for_is_refused_before_it_is():
+    overrides = ["policy.sharing=position", "num_trials=1000000000", "schedule.increase_every=1"]
+    with pytest.raises(SettingsError, match=r"schedule: the network of the last trial, num_trials"):
+        load_settings(overrides=[*overrides, "schedule.increase=1000"])
+
+
+def test_policy_by_position_has_weights_for_the_steps_of_the_last_trial():
+    by_position = ["policy.sharing=position", "schedule={num_layers: 2, increase: 1}"]
+    settings = load_settings(overrides=[*by_position, "schedule.increase_every=100"])
+    names = [name for name, _ in settings.untrained().layout.shapes]
+
+    assert settings.deepest == settings.schedule.depth(120) == 3
+    assert sum("softmaxes.at_" in name and "weight" in name for name in names) == 3 * 3
 
 
 def test_policy_too_small_for_its_shards_is_refused():
@@ -168,7 +232,7 @@ def test_all_mistakes_of_a_file_are_in_one_message(tmp_path):
         ("- 1\n", "must be a mapping"),
         ("a: [", "is not YAML"),
         ("seed: 1\n", "data: must be given"),
-        ("seed: 1\nseed: 2\n", "'seed' stands there twice"),
+        ("seed: 1\nseed: 2\n", "'seed' is given twice"),
     ],
 )
 def test_file_that_is_no_settings_is_refused(tmp_path, text, message):
@@ -276,11 +340,11 @@ def test_shards_that_others_can_reach_have_tls_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("shards.addresses=[a:1]", "shards.addresses: 1 addresses: must be none, or num_shards=2"),
+        ("shards.addresses=[a:1]", "shards.addresses: 1 address: must be none, or num_shards=2"),
         ("shards.addresses=[a:1,b]", "shards.addresses=.*'b' must be host:port"),
         ("shards.addresses=[a:1,b:0]", "'b:0' must be host:port, with a port from 1 to 65535"),
         ("shards.addresses=[a:99999,b:2]", "'a:99999' must be host:port, with a port from 1 to"),
-        ("shards.addresses=[a:1,a:1]", "shards.addresses=.*'a:1' stands there twice; each shard"),
+        ("shards.addresses=[a:1,a:1]", "shards.addresses=.*'a:1' is given twice; each shard"),
     ],
 )
 def test_addresses_of_shards_must_be_one_for_each_with_a_port(override, complaint):

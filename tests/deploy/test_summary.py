@@ -54,7 +54,11 @@ def push(sequence, staleness):
     return PushRecord(0, sequence, 1, (sequence,), [0, 0], None, 1.0, 2.0, [1, 1], staleness)
 
 
-def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", **progress):
+def infeasible(number, reason):
+    return replace(trial(number, 0.0, state="infeasible"), reason=reason, validation=None)
+
+
+def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", settings=(), **progress):
     recorded = [t for t in trials if t.state in ("completed", "infeasible")]
     fields = {
         "state": "finished",
@@ -62,16 +66,18 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", **progre
         "metric": ACCURACY,
         "num_trials": len(trials),
         "num_recorded": len(recorded),
-        "num_infeasible": 0,
+        "num_infeasible": sum(t.state == "infeasible" for t in trials),
         "num_in_flight": 0,
         "recent_reward": None,
-        "best": max(recorded, key=lambda t: t.reward, default=None),
+        "best": max(
+            (t for t in recorded if t.state == "completed"), key=lambda t: t.reward, default=None
+        ),
         "started_at": 1000.0,
         "ended_at": 1119.6,
     }
     rows = list(trials), list(pushes)
     result = SearchResult(Progress(**(fields | progress)), *rows, test, 297, 300)
-    return summarize(result, load_settings(), Path(path), program)
+    return summarize(result, load_settings(overrides=settings), Path(path), program)
 
 
 def test_summary_says_how_the_rewards_moved_in_the_order_of_the_results():
@@ -112,8 +118,11 @@ def test_summary_says_when_the_tested_network_did_not_repeat_itself():
     assert "did not repeat" in say([trial(1, 0.25)], test=FinalTest(0.9, is_reproduced=False))
 
 
-def test_summary_without_a_test_speaks_of_none():
-    assert "test  " not in say([trial(1, 0.25)])
+def test_summary_of_a_finished_search_without_a_test_says_that_it_was_left_out():
+    said = "  test         left out, for the reason given above"
+    assert said in say([trial(1, 0.25)])
+    assert said not in say([trial(1, 0.25)], test=FinalTest(0.9, is_reproduced=True))
+    assert said not in say([])
 
 
 @pytest.mark.parametrize(("ended_at", "said"), [(1059.4, "0 min 59 s"), (1119.6, "2 min 0 s")])
@@ -140,9 +149,61 @@ def test_summary_gives_staleness_over_all_shards_of_all_pushes():
     assert "3 pushes" in text
 
 
-def test_summary_ends_with_commands_that_can_be_pasted():
+def test_summary_ends_with_commands_for_the_same_search_that_can_be_pasted():
     text = say([trial(1, 0.5)], program=".venv/bin/nasrl", path="/tmp/my run")
-    assert ".venv/bin/nasrl trials '/tmp/my run' --top 10" in text
+    search = "               .venv/bin/nasrl search '/tmp/my run/settings.yaml' --set"
+    assert text.splitlines()[-3:] == [
+        "Next           .venv/bin/nasrl trials '/tmp/my run' --top 10",
+        f"{search} strategy=random  # the same without learning",
+        f"{search} num_trials=480  # a longer one",
+    ]
+
+
+def test_summary_of_a_random_search_proposes_one_that_learns():
+    text = say([trial(1, 0.5)], settings=["strategy=random"])
+    assert "--set strategy=reinforce  # the same with learning" in text
+
+
+def test_summary_says_why_some_networks_could_not_be_trained():
+    reasons = ["loss of epoch 1 is nan", "max_parameters=9: has 10", "max_parameters=9: has 20"]
+    text = say([trial(1, 0.5), *(infeasible(n, why) for n, why in enumerate(reasons, start=2))])
+    assert "Infeasible     3: max_parameters=9: has 10 (2 like this)" in text
+    assert "loss of epoch" not in text
+    assert "No network" not in text
+
+
+def test_summary_of_a_search_without_a_network_gives_every_reason_and_no_search():
+    reasons = ["loss of epoch 1 is nan", "max_parameters=9: has 10", "max_parameters=9: has 20"]
+    text = say([infeasible(n, why) for n, why in enumerate(reasons, start=1)])
+    assert (
+        "No network could be trained; how often, and why (the first time):\n"
+        "            2  max_parameters=9: has 10\n"
+        "            1  loss of epoch 1 is nan\n"
+    ) in text
+    assert text.splitlines()[-1] == "Next           nasrl trials /tmp/run"
+
+
+def test_summary_without_an_infeasible_network_does_not_speak_of_any():
+    assert "nfeasible" not in say([trial(1, 0.5)])
+
+
+def test_reason_that_is_long_is_cut_short_in_the_summary():
+    text = say([infeasible(1, "CUDA out of memory " * 20)])
+    assert max(len(line) for line in text.splitlines() if "CUDA" in line) < 120
+
+
+@pytest.mark.parametrize(("staleness", "said"), [([[0]], "1 push"), ([[0], [1]], "2 pushes")])
+def test_summary_counts_pushes_as_people_do(staleness, said):
+    text = say([trial(1, 0.5)], [push(n, each) for n, each in enumerate(staleness, start=1)])
+    assert f"pull and its push), {said}\n" in text
+
+
+def test_legend_of_a_long_network_stands_below_it():
+    layers = tuple(Layer(Convolution(3, 5, 8), (n,) if n else ()) for n in range(10))
+    lines = say([trial(1, 0.5, architecture=ConvolutionalArchitecture(layers))]).splitlines()
+    [place] = [n for n, line in enumerate(lines) if line.startswith("               3x5,8 - ")]
+    assert lines[place].endswith(" 3x5,8")
+    assert lines[place + 1].startswith("               (filter height x width, filters;")
 
 
 def test_summary_explains_the_signs_of_the_network_that_it_prints():

@@ -216,3 +216,13 @@ def test_run_directory_that_exists_is_refused_and_left_as_it_is(searched, capsys
     assert main(["search", *overrides(), "--run-dir", str(searched.run.path)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert sorted(p.name for p in searched.run.path.rglob("*")) == before
+
+
+def test_search_that_can_train_no_network_says_why_and_is_code_1(tmp_path, capsys):
+    limited = overrides(**{"num_trials": 4, "training.max_parameters": 1})
+    assert main(["search", *limited, "--run-dir", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().out
+    assert "Search finished: 4 of 4 trials (4 infeasible)" in said
+    assert "            4  max_parameters=1: the network has" in said
+    with Run(tmp_path / "run").ledger() as ledger:
+        assert all(trial.num_parameters > 10 for trial in ledger.trials())

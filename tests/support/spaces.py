@@ -27,7 +27,8 @@ class ToyArchitecture:
 class ToySpace:
     """What the toy spaces share: a layer is decided step by step, and the next one follows.
 
-    A subclass says which decision follows the choices made in one layer, None when it is complete.
+    A subclass says which decision follows the choices made in one layer, None when it is complete,
+    and what may stand at each step of a list.
     """
 
     has_anchors = False
@@ -56,6 +57,9 @@ class ToySpace:
             raise ValueError(f"{len(choices)} choices: must go on with a choice of {missing}")
         return ToyArchitecture(tuple(tuple(layer) for layer in self._layers(choices)))
 
+    def positions(self, depth: int) -> Sequence[frozenset[Decision]]:
+        raise NotImplementedError
+
     def _next_in_layer(self, choices: Sequence[int]) -> Decision | None:
         raise NotImplementedError
 
@@ -80,6 +84,9 @@ class ChainSpace(ToySpace):
     def __init__(self, num_choices: Mapping[str, int]) -> None:
         super().__init__(*(Decision(kind, number) for kind, number in num_choices.items()))
 
+    def positions(self, depth: int) -> Sequence[frozenset[Decision]]:
+        return [frozenset({decision}) for decision in self.decisions] * depth
+
     def _next_in_layer(self, choices: Sequence[int]) -> Decision | None:
         return self.decisions[len(choices)] if len(choices) < len(self.decisions) else None
 
@@ -96,6 +103,10 @@ class ConditionalSpace(ToySpace):
         type_, size, color = self.decisions
         self._of_type = {0: (size, color), 1: (size,), 2: ()}
         self._type = type_
+
+    def positions(self, depth: int) -> Sequence[frozenset[Decision]]:
+        # More than can be met: no list begins with a color.
+        return [frozenset(self.decisions)] * (3 * depth)
 
     def _next_in_layer(self, choices: Sequence[int]) -> Decision | None:
         if not choices:

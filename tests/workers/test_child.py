@@ -91,6 +91,7 @@ def test_network_of_more_parameters_than_the_limit_is_infeasible_and_never_built
     result = worker.train(child())
 
     assert (result.state, result.reward) == ("infeasible", 0)
+    assert result.num_parameters == NUM_PARAMETERS
     assert result.reason == (
         f"max_parameters={NUM_PARAMETERS - 1}: the network has {NUM_PARAMETERS}"
     )

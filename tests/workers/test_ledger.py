@@ -6,6 +6,7 @@ import pytest
 import ray
 
 from child.metric import ACCURACY
+from controller.baseline import Baseline
 from controller.errors import LedgerUnavailable, WrongState
 from controller.ledger import Ledger
 from controller.records import SearchRecord
@@ -18,7 +19,7 @@ from workers.remote import spawn
 @pytest.fixture
 def actor(cluster, tmp_path):
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
-    Ledger.create(url, SearchRecord(3, 0.9, ScheduleSettings(), ACCURACY, {}, {})).close()
+    Ledger.create(url, SearchRecord(3, Baseline(0.9), ScheduleSettings(), ACCURACY, {}, {})).close()
     actor = spawn(SlowLedger, ProcessSetup(tmp_path), url)
     yield actor
     ray.kill(actor)

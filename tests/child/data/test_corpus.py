@@ -51,8 +51,9 @@ def test_missing_files_are_named_with_folder_and_origin(tmp_path):
         find(tmp_path, [FIRST, SECOND], ORIGIN)
 
     assert str(error.value) == (
-        f"folder={tmp_path}: must hold a.train (missing), a.valid (missing), a.test (missing), or "
-        "b.train (missing), b.valid, b.test (missing); get them from somewhere, and put them there"
+        f"data.folder={tmp_path}: must hold a.train (missing), a.valid (missing), a.test "
+        "(missing), or b.train (missing), b.valid, b.test (missing); get them from somewhere, and "
+        "put them there"
     )
 
 
@@ -60,7 +61,9 @@ def test_missing_files_are_named_with_folder_and_origin(tmp_path):
 def test_folder_that_is_none_is_named(tmp_path, name):
     (tmp_path / "file").write_text("text")
 
-    with pytest.raises(DataMissing, match=f"folder={tmp_path}/{name}: must be a folder that holds"):
+    with pytest.raises(
+        DataMissing, match=f"data.folder={tmp_path}/{name}: must be a folder that holds"
+    ):
         find(tmp_path / name, [FIRST], ORIGIN)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from child.data.download import DownloadFailed, download
+from child.data.download import download
+from child.data.errors import DownloadFailed
 from child.data.published_file import PublishedFile
 
 CONTENT = bytes(range(256)) * 400
@@ -55,8 +57,7 @@ def start(file, tmp_path):
 
 
 def files_in(folder):
-    names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return names - {Path(".nasrl-lock")}
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_download_brings_the_file_to_its_place(file, tmp_path):
@@ -69,10 +70,10 @@ def test_download_brings_the_file_to_its_place(file, tmp_path):
 def test_download_that_is_cut_short_leaves_nothing_and_the_next_one_works(file, server, tmp_path):
     server.cut_short = 1
 
-    with pytest.raises(DownloadFailed, match=r"file\.bin: what came has the MD5 checksum"):
+    with pytest.raises(DownloadFailed, match=r"^no download: what came has the MD5 checksum"):
         download([file], tmp_path)
 
-    assert files_in(tmp_path) == set()
+    assert list(tmp_path.iterdir()) == []
     download([file], tmp_path)
     assert (tmp_path / PLACE).read_bytes() == CONTENT
 
@@ -89,9 +90,18 @@ def test_download_that_is_interrupted_leaves_nothing_and_the_next_one_works(
         with pytest.raises(KeyboardInterrupt):
             download([file], tmp_path)
 
-    assert files_in(tmp_path) == set()
+    assert list(tmp_path.iterdir()) == []
     download([file], tmp_path)
     assert (tmp_path / PLACE).read_bytes() == CONTENT
+
+
+def test_folder_that_was_there_stays_though_the_download_failed(server, tmp_path):
+    (tmp_path / "there").mkdir()
+
+    with pytest.raises(DownloadFailed):
+        download([PublishedFile(PLACE, urls=(f"{server.url}gone.bin",))], tmp_path / "there")
+
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
 
 
 def test_process_that_is_killed_while_it_downloads_stands_in_nobody_s_way(
@@ -102,6 +112,7 @@ def test_process_that_is_killed_while_it_downloads_stands_in_nobody_s_way(
     assert server.is_half_sent.wait(timeout=30)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    assert (tmp_path / ".nasrl-lock").exists()
     assert PLACE not in files_in(tmp_path)
     server.gate.set()
 
@@ -126,6 +137,27 @@ def test_processes_that_download_at_once_do_so_once(server, start, tmp_path):
     assert (tmp_path / PLACE).read_bytes() == CONTENT
 
 
+def test_lock_that_its_holder_removes_is_taken_anew(file, tmp_path, monkeypatch):
+    lock_file, held, acquire = tmp_path / ".nasrl-lock", [], fcntl.flock
+
+    def removed_by_its_holder_at_first(lock, how):
+        acquire(lock, how)
+        if not held:
+            held.append(False)
+            lock_file.unlink()
+
+    def copy(source, target):
+        held.append(lock_file.exists())
+        target.write(source.read())
+
+    monkeypatch.setattr(fcntl, "flock", removed_by_its_holder_at_first)
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+
+    download([file], tmp_path)
+
+    assert held == [False, True]
+
+
 def test_second_address_is_tried_where_the_first_fails(file, server, tmp_path):
     elsewhere = PublishedFile(PLACE, file.md5, urls=(f"{server.url}gone.bin", *file.urls))
 
@@ -141,9 +173,7 @@ def test_every_address_that_failed_is_named_with_the_reason(server, tmp_path):
     with pytest.raises(DownloadFailed) as error:
         download([PublishedFile(PLACE, "0" * 32, urls=urls)], tmp_path)
 
-    assert str(error.value) == (
-        f"no download: {urls[0]}: HTTP Error 404: Not Found; {urls[1]}: HTTP Error 404: Not Found"
-    )
+    assert str(error.value) == (f"no download: HTTP Error 404: Not Found\n  {urls[0]}\n  {urls[1]}")
 
 
 def test_folder_that_cannot_be_made_is_named(file, tmp_path):

@@ -229,11 +229,11 @@ def test_classes_that_train_and_test_do_not_share_are_named(split, part):
 def test_single_class_is_refused(flat):
     shutil.rmtree(flat / "dog")
 
-    with pytest.raises(DataMissing, match="must hold two classes or more, has cat only"):
+    with pytest.raises(DataMissing, match=r"data\.path=.*: must hold two classes or more, has cat"):
         settings(flat, num_test=3).load()
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: None])
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
 def test_folder_without_classes_is_refused(tmp_path, make):
     make(tmp_path / "pets")
 
@@ -241,16 +241,23 @@ def test_folder_without_classes_is_refused(tmp_path, make):
         settings(tmp_path / "pets", num_test=3).load()
 
 
+def test_folder_that_does_not_exist_is_said_not_to(tmp_path):
+    with pytest.raises(DataMissing, match=f"data.path={tmp_path}/pets: does not exist; must be"):
+        settings(tmp_path / "pets").load()
+
+
 def test_folder_without_test_needs_num_test(flat):
-    with pytest.raises(DataMissing, match="must have the folders train and test where num_test is"):
+    with pytest.raises(
+        DataMissing, match=r"must have the folders train and test where data\.num_test"
+    ):
         settings(flat).load()
 
 
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"num_test": 21}, "num_test=21: must be at most 20, of the 20 images"),
-        ({"num_test": 15}, "num_validation=5: must be at most 3, of the 5 images"),
+        ({"num_test": 21}, "data.num_test=21: must be at most 20, of the 20 images"),
+        ({"num_test": 15}, "data.num_validation=5: must be at most 3, of the 5 images"),
     ],
 )
 def test_more_images_than_there_are_are_refused(flat, others, message):

@@ -95,8 +95,9 @@ def test_missing_files_are_named_with_who_published_them(tmp_path):
 
     message = str(error.value)
     assert message.startswith(
-        f"folder={tmp_path}: must hold ptb.char.train.txt, ptb.char.valid.txt, ptb.char.test.txt "
-        "(missing), or ptb.train.txt (missing), ptb.valid.txt (missing), ptb.test.txt (missing); "
+        f"data.folder={tmp_path}: must hold ptb.char.train.txt, ptb.char.valid.txt, "
+        "ptb.char.test.txt (missing), or ptb.train.txt (missing), ptb.valid.txt (missing), "
+        "ptb.test.txt (missing); "
         "get simple-examples.tgz"
     )
     assert "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz" in message
@@ -117,7 +118,7 @@ def test_messages_about_tokens_name_the_folder(tmp_path):
     write_words(tmp_path)
 
     with pytest.raises(
-        DataMissing, match=f"num_train=9: must be at most 8, .* in folder={tmp_path}"
+        DataMissing, match=f"data.num_train=9: must be at most 8, .* in data.folder={tmp_path}"
     ):
         load(tmp_path, num_train=9)
 

@@ -68,7 +68,7 @@ def test_split_is_the_same_however_little_is_trained_on():
 
 
 def test_text_too_short_to_be_split_is_refused():
-    with pytest.raises(DataMissing, match="a text: must have two tokens or more for num_valid"):
+    with pytest.raises(DataMissing, match=r"a text: must have two tokens or more for data\.num_v"):
         ProseOptions().split("so it is", "a text")
 
 

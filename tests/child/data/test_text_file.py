@@ -70,7 +70,9 @@ def test_held_out_file_that_is_no_text_is_named(write, tmp_path, place):
 
 
 def test_messages_about_tokens_name_the_file(write, tmp_path):
-    with pytest.raises(DataMissing, match=f"num_train=999: must be .* in path={tmp_path}/text"):
+    with pytest.raises(
+        DataMissing, match=f"num_train=999: must be .* in data.path={tmp_path}/text"
+    ):
         TextFileSettings(name="text", path=write("text", "a\n" * 50), num_train=999).load()
 
 

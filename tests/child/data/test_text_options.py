@@ -82,7 +82,8 @@ def test_more_tokens_than_there_are_are_refused(key, number):
     assemble(**{key: number})
 
     with pytest.raises(
-        DataMissing, match=f"{key}={number + 1}: must be at most {number}, .* for it in path=/x"
+        DataMissing,
+        match=f"data.{key}={number + 1}: must be at most {number}, .* for it in path=/x",
     ):
         assemble(**{key: number + 1})
 
@@ -95,7 +96,7 @@ def test_part_of_less_than_two_tokens_is_refused(place, key):
     parts[place] = "a"
 
     with pytest.raises(
-        DataMissing, match=f"path=/x: must have two tokens or more for {key}, .*; has 1"
+        DataMissing, match=f"path=/x: must have two tokens or more for data.{key}, .*; has 1"
     ):
         assemble(parts)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from child.data.benchmark import BenchmarkSettings
-from child.data.errors import DataCorrupt, DataMissing
+from child.data.errors import DataCorrupt, DataMissing, DownloadFailed
 from child.data.image_set import IMAGE_SETS
 from child.data.torchvision_sets import load_set
 
@@ -55,6 +55,22 @@ def test_set_is_read_as_it_was_made(make_set, tmp_path, name, lie):
     assert_is(load(name, tmp_path), made)
 
 
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100", "svhn"])
+def test_unpacked_files_without_their_folder_are_read(make_set, tmp_path, name):
+    made = make_set(name)
+    write(flat(made.unpacked), tmp_path)
+
+    assert_is(load(name, tmp_path), made)
+
+
+def test_unpacked_mnist_without_its_folder_is_not_taken_for_fashion(make_set, tmp_path):
+    make_set("fashion-mnist")
+    write(flat(make_set("mnist").unpacked), tmp_path)
+
+    with pytest.raises(DataMissing):
+        load("fashion-mnist", tmp_path)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_reading_a_set_leaves_its_folder_as_it_was(make_set, tmp_path, name):
     write(make_set(name).published, tmp_path)
@@ -81,7 +97,7 @@ def test_mnist_is_not_taken_for_fashion(make_set, tmp_path):
     make_set("fashion-mnist")
     write(flat(make_set("mnist").published), tmp_path)
 
-    with pytest.raises(DataCorrupt, match=r"must hold train-images-idx3-ubyte\.gz \(has the MD5"):
+    with pytest.raises(DataCorrupt, match=r"\n  train-images-idx3-ubyte\.gz \(has the MD5"):
         load("fashion-mnist", tmp_path)
 
 
@@ -92,11 +108,11 @@ def test_missing_files_are_named_with_folder_and_origin(make_set, tmp_path, name
     with pytest.raises(DataMissing) as error:
         load(name, tmp_path)
 
-    message = str(error.value)
-    assert message.startswith(f"folder={tmp_path}: must hold ")
-    assert all(f"{path} (missing)" in message for path in made.published)
-    assert IMAGE_SETS[name].page in message
-    assert "download=false" in message
+    lines = [f"data.folder={tmp_path}: must hold the files of {IMAGE_SETS[name].class_name}"]
+    lines += [f"  {path} (missing)" for path in made.published]
+    lines += ["no download: data.download=false"]
+    lines += [f"get what is missing or broken from {IMAGE_SETS[name].page} and put it there"]
+    assert str(error.value).splitlines() == lines
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,7 +157,7 @@ def test_unpacked_file_that_is_missing_among_others_is_named(make_set, tmp_path)
 
     with pytest.raises(
         DataMissing,
-        match=r"python\.tar\.gz \(missing\), or cifar-10-batches-py/data_batch_3 \(missing\)",
+        match=r"python\.tar\.gz \(missing\)\nor\n  cifar-10-batches-py/data_batch_3 \(missing\)\n",
     ):
         load("cifar10", tmp_path)
 
@@ -151,7 +167,7 @@ def test_file_of_the_right_size_that_is_something_else_is_corrupt(make_set, tmp_
     path = "FashionMNIST/raw/train-images-idx3-ubyte"
     write(made.unpacked | {path: bytes(len(made.unpacked[path]))}, tmp_path)
 
-    with pytest.raises(DataCorrupt, match=f"folder={tmp_path}: the files of FashionMNIST must be"):
+    with pytest.raises(DataCorrupt, match=f"data.folder={tmp_path}: the files of FashionMN"):
         load("fashion-mnist", tmp_path)
 
 
@@ -202,14 +218,17 @@ def test_file_that_is_cut_short_is_downloaded_again(publish, tmp_path):
 def test_missing_set_without_a_network_is_asked_for(make_set, tmp_path, capfd, name):
     made = make_set(name)
 
-    with pytest.raises(DataMissing) as error:
-        load(name, tmp_path, may_download=True)
+    with pytest.raises(DownloadFailed) as error:
+        load(name, tmp_path / "mistyped", may_download=True)
 
-    message = str(error.value)
-    assert all(f"{path} (missing)" in message for path in made.published)
-    assert "Name or service not known" in message
-    assert IMAGE_SETS[name].page in message
+    lines = str(error.value).splitlines()
+    missing = [f"  {path} (missing)" for path in made.published]
+    assert lines[1 : len(missing) + 2] == [*missing, "no download: Name or service not known"]
+    assert all(line.startswith("  http") for line in lines[len(missing) + 2 : -1])
+    assert IMAGE_SETS[name].page in lines[-1]
+    assert max(map(len, lines)) < 140
     assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "mistyped").exists()
 
 
 @pytest.mark.usefixtures("no_network")

@@ -52,7 +52,7 @@ def test_characters_are_those_of_the_words(folder):
 def test_missing_files_are_named_with_who_published_them(tmp_path):
     with pytest.raises(
         DataMissing,
-        match=rf"folder={tmp_path}: must hold wiki\.train\.tokens \(missing\), .*; get wikitext-2-"
-        r"v1\.zip from https://wikitext\.smerity\.com",
+        match=rf"data.folder={tmp_path}: must hold wiki\.train\.tokens \(missing\), .*; get "
+        r"wikitext-2-v1\.zip from https://wikitext\.smerity\.com",
     ):
         WikiTextSettings(name="wikitext-2", folder=str(tmp_path)).load()

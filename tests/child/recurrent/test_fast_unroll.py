@@ -1,0 +1,324 @@
+"""The fast loop over the steps of a cell gives what the plain loop gives."""
+
+import gc
+import weakref
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+import torch
+from support.cells import ACTIVATIONS, COMBINATIONS, FIGURE_5, numbers, random_cell
+
+from child.recurrent import fast_unroll as module
+from child.recurrent.architecture import CellArchitecture
+from child.recurrent.fast_unroll import fast_unroll
+from child.recurrent.node import Node
+from child.recurrent.unroll import unroll
+from child.zoo import NAS_CELL
+
+
+class Sizes(NamedTuple):
+    num_steps: int = 4
+    batch: int = 3
+    units: int = 5
+    projection: int = 0
+    is_biased: bool = False
+    is_masked: bool = False
+
+
+SIZES = [
+    Sizes(),
+    Sizes(num_steps=1),
+    Sizes(batch=1),
+    Sizes(num_steps=1, batch=1, units=1),
+    Sizes(num_steps=2, is_biased=True),
+    Sizes(num_steps=3, is_masked=True),
+    Sizes(projection=2, is_biased=True),
+    Sizes(projection=7, is_masked=True, is_biased=True),
+]
+BASES = (1, 2, 3, 5, 8)
+CELLS = [random_cell(seed, BASES[seed % len(BASES)]) for seed in range(50)]
+NAMES = ("projected_inputs", "weight_hh", "bias_hh", "weight_hr", "h0", "c0", "recurrent_mask")
+
+
+def arguments(cell, sizes, *, seed=0, dtype=torch.float64):
+    """Give the tensors for a loop, each but the mask with a gradient."""
+    num_rows, width = cell.base * sizes.units, sizes.projection or sizes.units
+    tensors = [
+        numbers(seed, sizes.num_steps, sizes.batch, num_rows),
+        numbers(seed + 1, num_rows, width) / width,  # no cell's products grow without bound
+        numbers(seed + 2, num_rows) if sizes.is_biased else None,
+        numbers(seed + 3, width, sizes.units) / sizes.units if sizes.projection else None,
+        numbers(seed + 4, sizes.batch, width),
+        numbers(seed + 5, sizes.batch, sizes.units),
+    ]
+    tensors = [each if each is None else each.to(dtype).requires_grad_() for each in tensors]
+    mask = (numbers(seed + 6, sizes.batch, width) > 0).to(dtype) * 2 if sizes.is_masked else None
+    return [*tensors, mask]
+
+
+def gradients(loop, cell, tensors, of_results):
+    """Give the results of a loop, and the gradients of all that have one, by name."""
+    results = loop(cell, *tensors)
+    given = {
+        name: tensor
+        for name, tensor in zip(NAMES, tensors, strict=True)
+        if tensor is not None and tensor.requires_grad
+    }
+    found = torch.autograd.grad(results, list(given.values()), of_results, materialize_grads=True)
+    return results, dict(zip(given, found, strict=True))
+
+
+def of_results(cell, sizes):
+    """Give a gradient of each result."""
+    width = sizes.projection or sizes.units
+    shapes = (sizes.num_steps, sizes.batch, width), (sizes.batch, width), (sizes.batch, sizes.units)
+    return [numbers(9 + place, *shape) for place, shape in enumerate(shapes)]
+
+
+def assert_same(cell, sizes, *, tolerance=1e-12, dtype=torch.float64):
+    tensors = arguments(cell, sizes, dtype=dtype)
+    given = [each.to(dtype) for each in of_results(cell, sizes)]
+    results, found = gradients(fast_unroll, cell, tensors, given)
+    expected_results, expected = gradients(unroll, cell, tensors, given)
+    # Products and gradients may be large: a bit of them is as a bit of their largest value.
+    for name, one, other in zip(("outputs", "h", "c"), results, expected_results, strict=True):
+        assert_close(one, other, tolerance, name)
+    for name, gradient in expected.items():
+        assert_close(found[name], gradient, tolerance, name)
+
+
+def assert_close(one, other, tolerance, name):
+    assert one.shape == other.shape, name
+    assert one.dtype == other.dtype, name
+    largest = max(1.0, other.abs().max().item())
+    assert (one - other).abs().max().item() <= tolerance * largest, name
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_values_and_gradients_are_those_of_plain_loop(cell):
+    for sizes in SIZES:
+        assert_same(cell, sizes)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_both_indices_may_name_any_node(combination, activation):
+    node = Node(combination, activation)
+    for memory_index, inject_index in product(range(3), repeat=2):
+        cell = CellArchitecture((node,) * 3, node, memory_index, inject_index)
+        assert_same(cell, Sizes(num_steps=3, batch=2, units=2))
+
+
+@pytest.mark.parametrize("cell", [NAS_CELL, FIGURE_5, *CELLS[:5]], ids=str)
+def test_float32_is_close(cell):
+    assert_same(cell, Sizes(num_steps=6), tolerance=2e-5, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("base", [1, 2, 3, 8])
+def test_gradients_are_those_of_finite_differences(base):
+    # Sines are smooth; the maximum is, too, away from equal values.
+    cell = random_cell(4, base)
+    cell = replace(cell, nodes=tuple(Node(each.combination, "sin") for each in cell.nodes))
+    tensors = arguments(cell, Sizes(3, 2, 2, projection=2, is_biased=True))
+
+    assert torch.autograd.gradcheck(lambda *given: fast_unroll(cell, *given, None), tensors[:-1])
+
+
+@pytest.mark.parametrize("name", NAMES[:-1])
+def test_gradient_of_one_argument_alone(name):
+    sizes = Sizes(projection=3, is_biased=True)
+    tensors = arguments(NAS_CELL, sizes)
+    tensors = [
+        each if each is None else each.detach().requires_grad_(other == name)
+        for other, each in zip(NAMES, tensors, strict=True)
+    ]
+    given = of_results(NAS_CELL, sizes)
+
+    _, found = gradients(fast_unroll, NAS_CELL, tensors, given)
+    _, expected = gradients(unroll, NAS_CELL, tensors, given)
+
+    assert list(found) == [name]
+    assert_close(found[name], expected[name], 1e-12, name)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_gradient_of_one_result_alone(which):
+    tensors = arguments(NAS_CELL, Sizes())
+    found = torch.autograd.grad(fast_unroll(NAS_CELL, *tensors)[which].sum(), tensors[0])
+    expected = torch.autograd.grad(unroll(NAS_CELL, *tensors)[which].sum(), tensors[0])
+    assert_close(*found, *expected, 1e-12, "projected_inputs")
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("cell", [NAS_CELL, *CELLS[:5]], ids=str)
+def test_values_without_gradients_are_the_same(cell, sizes):
+    tensors = arguments(cell, sizes._replace(num_steps=sizes.num_steps + 3))
+    with torch.no_grad():
+        results, expected = fast_unroll(cell, *tensors), unroll(cell, *tensors)
+    for one, other in zip(results, expected, strict=True):
+        assert not one.requires_grad
+        assert_close(one, other, 1e-12, "")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("cell", [NAS_CELL, *CELLS[:10]], ids=str)
+def test_numbers_that_are_not_finite_stay_so(cell, bad):
+    tensors = arguments(cell, Sizes())
+    with torch.no_grad():
+        tensors[0][1, 0, 0] = bad
+    for one, other in zip(fast_unroll(cell, *tensors), unroll(cell, *tensors), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def test_nan_reaches_gradients_as_in_plain_loop():
+    tensors = arguments(NAS_CELL, Sizes())
+    with torch.no_grad():
+        tensors[0][1, 0, 0] = float("nan")
+    for loop in (fast_unroll, unroll):
+        of_weight = torch.autograd.grad(loop(NAS_CELL, *tensors)[0].sum(), tensors[1])[0]
+        assert of_weight.isnan().any(), loop
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), Sizes(projection=2)], ids=str)
+def test_results_may_be_changed_before_backward_pass(sizes):
+    tensors = arguments(NAS_CELL, sizes)
+    given = of_results(NAS_CELL, sizes)
+    _, expected = gradients(unroll, NAS_CELL, tensors, given)
+    results = fast_unroll(NAS_CELL, *tensors)
+    for each in results:
+        each.data.zero_()  # unnoticed by autograd
+
+    of_inputs, of_weight = torch.autograd.grad(results, tensors[:2], given)
+
+    assert_close(of_inputs, expected["projected_inputs"], 1e-12, "projected_inputs")
+    assert_close(of_weight, expected["weight_hh"], 1e-12, "weight_hh")
+
+
+def test_outputs_may_be_changed_in_place():
+    tensors = arguments(NAS_CELL, Sizes())
+    found = [
+        torch.autograd.grad(loop(NAS_CELL, *tensors)[0].mul_(2).sum(), tensors[0])[0]
+        for loop in (fast_unroll, unroll)
+    ]
+    assert_close(*found, 1e-12, "projected_inputs")
+
+
+def test_arguments_are_not_changed():
+    tensors = arguments(NAS_CELL, Sizes(projection=2, is_biased=True, is_masked=True))
+    before = [each.detach().clone() for each in tensors]
+    sum(each.sum() for each in fast_unroll(NAS_CELL, *tensors)).backward()
+    assert all(torch.equal(*each) for each in zip(tensors, before, strict=True))
+
+
+def test_backward_pass_can_be_repeated_if_graph_is_kept():
+    tensors = arguments(CELLS[4], Sizes())
+    outputs = fast_unroll(CELLS[4], *tensors)[0].sum()
+    first = torch.autograd.grad(outputs, tensors[:2], retain_graph=True)
+    second = torch.autograd.grad(outputs, tensors[:2])
+    assert all(torch.equal(*each) for each in zip(first, second, strict=True))
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(outputs, tensors[:2])
+
+
+def test_second_derivative_is_refused():
+    tensors = arguments(NAS_CELL, Sizes())
+    outputs = fast_unroll(NAS_CELL, *tensors)[0].pow(2).sum()
+    (first,) = torch.autograd.grad(outputs, tensors[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_views_and_strides_are_taken():
+    sizes = Sizes()
+    tensors = arguments(NAS_CELL, sizes)
+    strided = [
+        each if each is None else each.detach().mT.contiguous().mT.requires_grad_()
+        for each in tensors
+    ]
+    given = of_results(NAS_CELL, sizes)
+    _, found = gradients(fast_unroll, NAS_CELL, strided, given)
+    _, expected = gradients(unroll, NAS_CELL, tensors, given)
+    for name, gradient in expected.items():
+        assert_close(found[name], gradient, 1e-12, name)
+
+
+class Holder:
+    """What autograd keeps of a tensor."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def test_what_is_kept_is_free_after_backward_pass():
+    held = weakref.WeakSet()
+
+    def pack(tensor):
+        held.add(holder := Holder(tensor))
+        return holder
+
+    tensors = arguments(NAS_CELL, Sizes(projection=2))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
+        results = fast_unroll(NAS_CELL, *tensors)
+    assert sum(each.tensor.numel() for each in held) > 15 * results[0].numel()
+
+    sum(each.sum() for each in results).backward()
+
+    assert not held, "the results are still there, what they were made of need not be"
+
+
+def test_repeated_calls_leave_no_tensors():
+    tensors = arguments(NAS_CELL, Sizes())
+
+    def num_tensors():
+        fast_unroll(NAS_CELL, *tensors)[0].sum().backward()
+        gc.collect()
+        return sum(type(each) is torch.Tensor for each in gc.get_objects())
+
+    before = num_tensors()
+    assert [num_tensors() for _ in range(3)] == [before] * 3
+
+
+class Taken(Exception):
+    """The plain loop was taken."""
+
+
+@pytest.fixture
+def plain_is_marked(monkeypatch):
+    def taken(*_):
+        raise Taken
+
+    monkeypatch.setattr(module, "unroll", taken)
+
+
+@pytest.mark.usefixtures("plain_is_marked")
+class TestPlainLoop:
+    def test_is_not_taken_else(self):
+        fast_unroll(NAS_CELL, *arguments(NAS_CELL, Sizes(is_masked=True)))
+
+    def test_is_taken_under_autocast(self):
+        tensors = arguments(NAS_CELL, Sizes(), dtype=torch.float32)
+        with torch.autocast("cpu", torch.bfloat16), pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *tensors)
+
+    def test_is_taken_for_gradient_of_mask(self):
+        tensors = arguments(NAS_CELL, Sizes(is_masked=True))
+        tensors[-1].requires_grad_()
+        with pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *tensors)
+
+    def test_is_taken_for_formats_of_fewer_bits(self):
+        with pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *arguments(NAS_CELL, Sizes(), dtype=torch.bfloat16))
+
+    def test_is_taken_for_several_formats(self):
+        tensors = arguments(NAS_CELL, Sizes())
+        tensors[4] = tensors[4].float()
+        with pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *tensors)
+
+    def test_is_taken_while_somebody_traces(self, monkeypatch):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        with pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *arguments(NAS_CELL, Sizes()))
