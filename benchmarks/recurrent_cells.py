@@ -19,8 +19,8 @@ children have; ``compiled``, the plain loop through torch.compile, which wants a
 CPU. They take turns, each for some steps in a row: a round of each, one after the other, and so on.
 Printed are medians over the rounds and, since a machine's speed varies, the median of the ratios to
 the plain loop in the same round (for LSTMs: to NASCell's plain loop). "First" is the first step of
-a cell of which nothing has been prepared. On a CPU a second is one of the processor, whatever else
-runs beside it. Tokens are random: only time is measured.
+a cell of which nothing has been prepared, by the clock; all else, on a CPU, in seconds of the
+processor, whatever runs beside it. Tokens are random: only time is measured.
 """
 
 from __future__ import annotations

@@ -9,12 +9,15 @@ from typing import NamedTuple
 import pytest
 import torch
 from support.cells import ACTIVATIONS, COMBINATIONS, FIGURE_5, numbers, random_cell
+from torch.autograd import forward_ad
 
 from child.recurrent import fast_unroll as module
 from child.recurrent.architecture import CellArchitecture
 from child.recurrent.fast_unroll import fast_unroll
 from child.recurrent.node import Node
+from child.recurrent.recurrence import Recurrence
 from child.recurrent.unroll import unroll
+from child.recurrent.unroll_run import run
 from child.zoo import NAS_CELL
 
 
@@ -162,6 +165,22 @@ def test_values_without_gradients_are_the_same(cell, sizes):
         assert_close(one, other, 1e-12, "")
 
 
+def test_without_gradients_two_steps_are_kept(monkeypatch):
+    found = []
+
+    def noted(*given, num_recorded):
+        found.append(num_recorded)
+        return run(*given, num_recorded=num_recorded)
+
+    monkeypatch.setattr(module, "run", noted)
+    tensors = arguments(NAS_CELL, Sizes(num_steps=5))
+    fast_unroll(NAS_CELL, *tensors)
+    with torch.no_grad():
+        fast_unroll(NAS_CELL, *tensors)
+    fast_unroll(NAS_CELL, *(each if each is None else each.detach() for each in tensors))
+    assert found == [5, 2, 2]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("cell", [NAS_CELL, *CELLS[:10]], ids=str)
 def test_numbers_that_are_not_finite_stay_so(cell, bad):
@@ -205,6 +224,30 @@ def test_outputs_may_be_changed_in_place():
     assert_close(*found, 1e-12, "projected_inputs")
 
 
+def test_results_share_no_memory():
+    cell = CellArchitecture((Node("add", "identity"),), Node("add", "identity"), 0, 0)
+    outputs, h, c = fast_unroll(cell, *arguments(cell, Sizes()))
+    assert len({each.untyped_storage().data_ptr() for each in (outputs, h, c)}) == 3
+
+
+def test_equal_values_share_gradient_of_their_maximum():
+    sizes = Sizes()
+    pair = Node("add", "tanh")
+    cell = CellArchitecture((pair, pair, Node("max", "tanh")), Node("add", "tanh"), 2, 2)
+    tensors = [
+        each if each is None else torch.cat([each[..., :5]] * 2, -1) if place == 0 else each
+        for place, each in enumerate(arguments(cell, sizes))
+    ]
+    tensors[1] = torch.cat([tensors[1][:5]] * 2)
+    tensors = [each if each is None else each.detach().requires_grad_() for each in tensors]
+    given = of_results(cell, sizes)
+
+    _, found = gradients(fast_unroll, cell, tensors, given)
+    _, expected = gradients(unroll, cell, tensors, given)
+
+    assert_close(found["projected_inputs"], expected["projected_inputs"], 1e-12, "")
+
+
 def test_arguments_are_not_changed():
     tensors = arguments(NAS_CELL, Sizes(projection=2, is_biased=True, is_masked=True))
     before = [each.detach().clone() for each in tensors]
@@ -228,6 +271,38 @@ def test_second_derivative_is_refused():
     (first,) = torch.autograd.grad(outputs, tensors[0], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own
+def test_forward_mode_is_refused():
+    first, *others = arguments(NAS_CELL, Sizes())
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(first, torch.ones_like(first))
+        with pytest.raises(RuntimeError, match="jvp"):
+            fast_unroll(NAS_CELL, dual, *others)
+
+
+def test_torch_func_is_refused():
+    tensors = arguments(NAS_CELL, Sizes())
+    with pytest.raises(RuntimeError, match="functorch"):
+        torch.func.grad(lambda x: fast_unroll(NAS_CELL, x, *tensors[1:])[0].sum())(tensors[0])
+
+
+def test_network_takes_it_or_the_loop_that_it_is_told():
+    calls = []
+
+    def noted(*given):
+        calls.append(given[0])
+        return unroll(*given)
+
+    network = Recurrence(NAS_CELL, 3, 4, num_layers=2, dtype=torch.float64)
+    assert network.unroll is fast_unroll
+    found, _ = network(numbers(0, 5, 2, 3))
+    network.unroll = noted
+    expected, _ = network(numbers(0, 5, 2, 3))
+
+    assert_close(found, expected, 1e-12, "outputs")
+    assert calls == [NAS_CELL] * 2
 
 
 def test_views_and_strides_are_taken():
@@ -318,7 +393,10 @@ class TestPlainLoop:
         with pytest.raises(Taken):
             fast_unroll(NAS_CELL, *tensors)
 
-    def test_is_taken_while_somebody_traces(self, monkeypatch):
-        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    @pytest.mark.parametrize(
+        ("watcher", "question"), [(torch.compiler, "is_compiling"), (torch.jit, "is_tracing")]
+    )
+    def test_is_taken_while_somebody_traces(self, monkeypatch, watcher, question):
+        monkeypatch.setattr(watcher, question, lambda: True)
         with pytest.raises(Taken):
             fast_unroll(NAS_CELL, *arguments(NAS_CELL, Sizes()))
