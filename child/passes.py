@@ -61,7 +61,7 @@ class Passes(Protocol):
         """Give the figure that children are compared by, on the validation data.
 
         Raises:
-            Infeasible: an answer of the network is not finite.
+            Infeasible: the network's answers give no finite figure.
         """
         ...
 

@@ -130,7 +130,7 @@ class SearchSettings(BaseModel, ABC):
             choices.append(0)
         raise ValueError(
             "space: every list has one value, so there is nothing to decide; give the policy a "
-            "choice, such as filter_heights: [1, 3]"
+            "choice, such as filter_heights: [1, 3], or activations: [tanh, relu]"
         )
 
     def untrained(self) -> Reinforce:
@@ -172,7 +172,7 @@ class ImageSearchSettings(SearchSettings):
 
     @model_validator(mode="after")
     def _deepest_network_is_pooled_everywhere(self) -> Self:
-        deepest = self.depths.depth(self.num_trials) * self.space.block_size
+        deepest = self.deepest * self.space.block_size
         if any(layer >= deepest for layer in self.space.pooled_after):
             raise ValueError(
                 f"space.pooled_after={list(self.space.pooled_after)}: must be below {deepest}, the "

@@ -115,8 +115,9 @@ def _figure(metric: Metric, figure: float) -> str:
 
 
 def _epochs(settings: SearchSettings) -> str:
-    counted = min(settings.training.num_epochs, settings.training.reward_epochs)
-    return f"the best of the last {counted} of {settings.training.num_epochs} epochs"
+    training = settings.training
+    num_last = min(training.num_epochs, training.reward_epochs)
+    return f"the best of the last {num_last} of {training.num_epochs} epochs"
 
 
 def _movement(trials: Sequence[Trial], metric: Metric) -> list[str]:

@@ -51,7 +51,10 @@ class LanguageTask:
             )
         limit = self.training.max_parameters
         if limit is not None and size.num_parameters > limit:
-            raise Infeasible(f"max_parameters={limit}: the network has {size.num_parameters}")
+            raise Infeasible(
+                f"max_parameters={limit}: the network has {size.num_parameters}",
+                size.num_parameters,
+            )
         return LanguageModel(architecture, size, self.model)
 
     def architecture(self, described: Mapping[str, Any]) -> CellArchitecture:

@@ -40,7 +40,7 @@ def train(settings: Path, overrides: tuple[str, ...], out: Path | None) -> int:
     # Slow to import, and not needed to say what is wrong with a command.
     import torch
 
-    from child.data.errors import DataError
+    from child.data.errors import DataError, DownloadFailed
     from child.training import ChildTrainer
     from deploy.known_architecture import ArchitectureError, known_architecture
     from deploy.settings_file import SettingsError, load_train_settings
@@ -52,6 +52,8 @@ def train(settings: Path, overrides: tuple[str, ...], out: Path | None) -> int:
         task = chosen.task
         architecture = known_architecture(chosen.architecture, task)
         data = chosen.data.load()
+    except DownloadFailed as error:
+        raise click.ClickException(str(error)) from error
     except (SettingsError, ArchitectureError, DataError) as error:
         raise UserMistake(str(error)) from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 from support.children import completed, start_of
 
+from child.data.errors import DownloadFailed
+from child.data.text_file import TextFileSettings
 from child.zoo import FIGURE_7, NAS_CELL
 from controller.baseline import Baseline
 from controller.ledger import Ledger
@@ -82,6 +84,16 @@ def test_result_is_not_written_over(text, tmp_path, capsys):
 
     assert "exists already" in capsys.readouterr().err
     assert out.read_text() == "mine"
+
+
+def test_download_that_fails_is_no_mistake_of_the_user_s(text, monkeypatch, capsys):
+    def fail(_):
+        raise DownloadFailed("no download: the server sleeps")
+
+    monkeypatch.setattr(TextFileSettings, "load", fail)
+
+    assert train(text, *SMALL) == 1
+    assert "the server sleeps" in capsys.readouterr().err
 
 
 def test_text_that_is_missing_is_the_user_s_mistake(tmp_path, capsys):

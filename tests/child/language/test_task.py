@@ -104,6 +104,7 @@ def test_limit_of_parameters_is_the_last_that_is_trained(limit, state):
     result = ChildTrainer(task.passes(DATA, CPU)).train(lambda: task.build(NAS_CELL, DATA), seed=0)
 
     assert result.state == state
+    assert result.num_parameters == 68
     assert result.reason == {67: "max_parameters=67: the network has 68", 68: ""}[limit]
 
 
