@@ -128,7 +128,9 @@ import torch
 from torch import nn
 from child.data.images import LabelledImages, TrainingData
 from child.data.whitening import Whitening
+from child.images.passes import ImagePasses
 from child.images.training_settings import ImageTrainingSettings
+from child.training import ChildTrainer
 
 torch.set_num_threads(1)
 gc.freeze()
@@ -136,7 +138,9 @@ images = np.random.default_rng(0).integers(0, 256, (64, 3, 16, 16), dtype=np.uin
 part = LabelledImages(images, np.arange(64) % 10)
 one = np.ones((3, 1, 1), np.float32)
 data = TrainingData(part, part, 10, Whitening(one * 128, one / 64))
-trainer = image_trainer(ImageTrainingSettings(num_epochs=1), data)
+trainer = ChildTrainer(
+    ImagePasses(ImageTrainingSettings(num_epochs=1), data, torch.device("cpu"))
+)
 
 def build(n):
     width = 16 + n % 25
