@@ -177,10 +177,14 @@ class ShardClient:
         sequence: int,
         base_versions: Sequence[int],
         gradient: FlatVector,
+        sample_versions: Sequence[int] | None = None,
     ) -> tuple[PushAnswer, ...]:
         """Send every shard its slice of a gradient, (P,) float32, of the loss to minimize.
 
-        base_versions are those of the pull that the gradient was computed at.
+        Args:
+            base_versions: those of the pull that the gradient was computed at.
+            sample_versions: those that the oldest rollout was sampled from, none later; the same
+                if None. It is counted, and changes nothing else.
 
         Returns:
             The answer of every shard, when all have acknowledged.
@@ -191,7 +195,9 @@ class ShardClient:
             InvalidRequest, NotInitialized, OutOfSequence, PastIncarnation, StalePush, NotPermitted,
             StateLost: see `ps.errors`.
         """
-        answers = self._push(replica, incarnation, sequence, base_versions, gradient, False)
+        answers = self._push(
+            replica, incarnation, sequence, base_versions, gradient, sample_versions, False
+        )
         return _push_answers(answers)
 
     def push_and_pull(
@@ -201,9 +207,12 @@ class ShardClient:
         sequence: int,
         base_versions: Sequence[int],
         gradient: FlatVector,
+        sample_versions: Sequence[int] | None = None,
     ) -> tuple[tuple[PushAnswer, ...], Pulled]:
         """Do as `push`, and read all parameters as they are after it, in the same calls."""
-        answers = self._push(replica, incarnation, sequence, base_versions, gradient, True)
+        answers = self._push(
+            replica, incarnation, sequence, base_versions, gradient, sample_versions, True
+        )
         return _push_answers(answers), self._pulled(answers)
 
     def close(self) -> None:
@@ -230,14 +239,26 @@ class ShardClient:
         sequence: int,
         base_versions: Sequence[int],
         gradient: FlatVector,
+        sample_versions: Sequence[int] | None,
         wants_values: bool,
     ) -> list[Answer]:
         _check_number("base_versions", base_versions, self._layout)
+        sampled_at: Sequence[int | None] = [None] * self._layout.num_shards
+        if sample_versions is not None:
+            _check_number("sample_versions", sample_versions, self._layout)
+            sampled_at = sample_versions
         parts = self._cut("gradient", gradient)
         timeout_s = self._settings.push_timeout_s
 
         def ask(shard: int, connection: ShardConnection) -> Answer:
-            push = Push(replica, sequence, incarnation, base_versions[shard], parts[shard])
+            push = Push(
+                replica,
+                sequence,
+                incarnation,
+                base_versions[shard],
+                parts[shard],
+                sampled_at[shard],
+            )
             return self._noted(shard, connection.push(push, wants_values, timeout_s))
 
         return self._call("Push", timeout_s, ask)

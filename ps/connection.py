@@ -154,6 +154,7 @@ class ShardConnection:
             incarnation=push.incarnation,
             base_version=push.base_version,
             wants_values=wants_values,
+            sample_version=push.sample_version,
         )
         kind = messages.PushResponse
         if wire.is_whole(self._num_parameters):
@@ -163,7 +164,11 @@ class ShardConnection:
             stream = self._ask("PushPieces", _stream(request, push.gradient), timeout_s)
             response, values = self._read_pieces(stream, kind)
         answer = PushAnswer(
-            response.version, response.updates, response.staleness, response.is_repeated
+            response.version,
+            response.updates,
+            response.staleness,
+            response.sample_staleness,
+            response.is_repeated,
         )
         if not wants_values:
             return Answer(response.epoch, response.version, None, answer)

@@ -48,7 +48,7 @@ class Epoch:
 
         Args:
             is_taking_over: do not stop at the lock of another process of this host, which may be
-                frozen; it is fenced off all the same.
+                frozen; it is fenced off all the same. The lock is taken where it is free.
 
         Raises:
             StateInUse: another process of this host holds the folder.
@@ -61,7 +61,7 @@ class Epoch:
                 # What others may not open was there before.
                 with suppress(PermissionError):
                     disk.sync_folder(parent)
-            lock = None if is_taking_over else _lock(folder)
+            lock = _lock(folder, is_taking_over)
             file = None
             try:
                 number, file = _claim_number(disk, folder)
@@ -165,13 +165,16 @@ def _read(disk: Disk, folder: Path) -> int | None:
     return int(text)
 
 
-def _lock(folder: Path) -> int | None:
+def _lock(folder: Path, is_taking_over: bool) -> int | None:
     lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
+        if is_taking_over:
+            logger.warning("%s is held by process %s: it is fenced off", folder, holder)
+            return None
         raise StateInUse(
             f"{folder} is held by process {holder} of this host: must be free; end that process "
             "first, with kill -9 if it is frozen"

@@ -32,6 +32,9 @@ class ShardMetrics:
         self._accepted = self._pushes.labels(self._shard, "accepted")
         self._repeated = self._pushes.labels(self._shard, "repeated")
         self._staleness = self._histogram("staleness_pushes", "Staleness of pushes.", _PUSHES)
+        self._sample_staleness = self._histogram(
+            "sample_staleness_pushes", "Staleness of the oldest rollout in a push.", _PUSHES
+        )
         self._apply = self._histogram("apply_seconds", "Checking and applying a push.")
         self._sync = self._histogram("sync_seconds", "One sync of the journal.")
         self._checkpoint = self._histogram("checkpoint_seconds", "Writing a checkpoint.")
@@ -53,6 +56,7 @@ class ShardMetrics:
             return
         self._accepted.inc()
         self._staleness.observe(answer.staleness)
+        self._sample_staleness.observe(answer.sample_staleness)
 
     def refused(self, why: str) -> None:
         """Count a push that was refused; why is the name of the error."""

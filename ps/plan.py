@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ps.layout import Layout
 from ps.optimizer import AdamSettings, OptimizerSettings
 
+FORMAT = 2  # of the files of a shard; older ones are refused
+
 
 class UpdateSettings(BaseModel):
     """When a shard takes an optimizer step, and what it does about stale gradients."""
@@ -67,7 +69,7 @@ class ShardPlan:
     def identity(self) -> dict[str, object]:
         """What a state on disk must agree in, to be gone on from bit for bit."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "shard": self.shard,
             "num_shards": self.layout.num_shards,
             "num_parameters": self.num_parameters,

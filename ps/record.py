@@ -14,11 +14,11 @@ import numpy as np
 from ps.disk import Buffer
 from ps.errors import CorruptState
 
-# magic, kind, replica, sequence, incarnation, base version, body bytes, body's checksum, the
-# checksum of the header before this one; then the checksum of all these.
-_FIELDS = struct.Struct("<4sIIQQQQII")
+# magic, kind, replica, sequence, incarnation, base version, sample version, body bytes, body's
+# checksum, the checksum of the header before this one; then the checksum of all these.
+_FIELDS = struct.Struct("<4sIIQQQQQII")
 _CHECKSUM = struct.Struct("<I")
-_MAGIC = b"nasr"
+_MAGIC = b"nas2"  # changes with the fields; see `ps.plan.FORMAT`
 HEADER_BYTES = _FIELDS.size + _CHECKSUM.size
 MAX_BODY_BYTES = 1 << 40
 
@@ -42,6 +42,7 @@ class Record:
     sequence: int = 0
     incarnation: int = 0
     base_version: int = 0
+    sample_version: int = 0
 
 
 class TornRecord(Exception):
@@ -71,6 +72,7 @@ def pack_header(record: Record, body_checksum: int, chain: int) -> tuple[bytes, 
         record.sequence,
         record.incarnation,
         record.base_version,
+        record.sample_version,
         len(record.body),
         body_checksum,
         chain,
@@ -99,7 +101,7 @@ def read_record(file: BinaryIO, path: Path, chain: int | None) -> tuple[Record, 
     fields, (own,) = header[: _FIELDS.size], _CHECKSUM.unpack(header[_FIELDS.size :])
     if checksum(fields) != own:
         raise CorruptState(path, offset, "the checksum of a record's header is wrong")
-    magic, kind, replica, sequence, incarnation, base_version, length, body_sum, before = (
+    magic, kind, replica, sequence, incarnation, base, sampled, length, body_sum, before = (
         _FIELDS.unpack(fields)
     )
     if magic != _MAGIC or kind not in Kind.__members__.values() or length > MAX_BODY_BYTES:
@@ -111,7 +113,7 @@ def read_record(file: BinaryIO, path: Path, chain: int | None) -> tuple[Record, 
         raise TornRecord
     if checksum(body) != body_sum:
         raise CorruptState(path, offset, "the checksum of a record's body is wrong")
-    record = Record(Kind(kind), body, replica, sequence, incarnation, base_version)
+    record = Record(Kind(kind), body, replica, sequence, incarnation, base, sampled)
     return record, own
 
 

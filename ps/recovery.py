@@ -151,6 +151,7 @@ def _replay(store: Store, record: Record, path: Path, place: Place) -> None:
                 record.incarnation,
                 record.base_version,
                 _vector(record),
+                record.sample_version,
             )
             store.push(push)
         elif record.kind is Kind.FENCE:

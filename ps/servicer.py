@@ -151,6 +151,7 @@ class ParameterShardServicer:
             request.incarnation,
             request.base_version,
             gradient,
+            request.sample_version if request.HasField("sample_version") else None,
         )
         wants_values, epoch = request.wants_values, shard.epoch
 
@@ -159,6 +160,7 @@ class ParameterShardServicer:
                 version=answer.version,
                 updates=answer.updates,
                 staleness=answer.staleness,
+                sample_staleness=answer.sample_staleness,
                 is_repeated=answer.is_repeated,
                 epoch=epoch,
                 values_version=version if wants_values else 0,

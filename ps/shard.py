@@ -343,8 +343,9 @@ class Shard:
                 record = Record(change, replica=push.replica, incarnation=push.incarnation)
                 self._journal.append(record)
             else:
-                name = (push.replica, push.sequence, push.incarnation, push.base_version)
-                self._journal.append(Record(change, body, *name), body_checksum)
+                name = (push.replica, push.sequence, push.incarnation)
+                record = Record(change, body, *name, push.base_version, push.sampled_at)
+                self._journal.append(record, body_checksum)
         storage = self._storage
         if (
             self._num_since_checkpoint >= storage.checkpoint_pushes

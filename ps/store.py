@@ -180,13 +180,14 @@ class Store:
                 return again, Kind.FENCE
         self._check_sequence(push, last)
         staleness = self._staleness_of(push)
+        sample_staleness = self._sample_staleness_of(push)
         points.reached("push checked")
         self._apply(push.gradient, staleness)
         points.reached("push applied")
         self.version += 1
         self._staleness_sum += staleness
         self._staleness_max = max(self._staleness_max, staleness)
-        answer = PushAnswer(self.version, self._updates, staleness)
+        answer = PushAnswer(self.version, self._updates, staleness, sample_staleness)
         self._last[push.replica] = _LastPush(push.sequence, push.incarnation, answer)
         return answer, Kind.PUSH
 
@@ -219,7 +220,7 @@ class Store:
 
         The arrays are the optimizer's (``values`` and moments), ``accumulated``, ``initial_sha256``
         (uint8) and ``last_pushes``: a row (replica, sequence, incarnation, version, updates,
-        staleness) for each replica, (R, 6) uint64.
+        staleness, sample_staleness) for each replica, (R, 7) uint64.
         """
         rows = [
             (replica, p.sequence, p.incarnation, *_numbers_of(p.answer))
@@ -228,7 +229,7 @@ class Store:
         arrays = self._optimizer.state() | {
             "accumulated": self._accumulated.copy(),
             "initial_sha256": np.frombuffer(self._initial_sha256 or b"", np.uint8),
-            "last_pushes": np.array(rows, np.uint64).reshape(-1, 6),
+            "last_pushes": np.array(rows, np.uint64).reshape(-1, 7),
         }
         numbers = {
             "version": self.version,
@@ -304,6 +305,16 @@ class Store:
             )
         return staleness
 
+    def _sample_staleness_of(self, push: Push) -> int:
+        if not 0 <= push.sampled_at <= push.base_version:
+            raise InvalidRequest(
+                f"{push.name}: sample_version={push.sampled_at}: must be between 0 and "
+                f"base_version, {push.base_version}; a rollout is older than the gradient made of "
+                "it, or as old"
+            )
+        # As a base, it may be ahead of a shard that has gone back.
+        return max(0, self.version - push.sampled_at)
+
     def _check_initialized(self) -> None:
         if self._initial_sha256 is None:
             raise NotInitialized(
@@ -334,5 +345,5 @@ class Store:
         )
 
 
-def _numbers_of(answer: PushAnswer) -> tuple[int, int, int]:
-    return answer.version, answer.updates, answer.staleness
+def _numbers_of(answer: PushAnswer) -> tuple[int, ...]:
+    return answer.version, answer.updates, answer.staleness, answer.sample_staleness

@@ -93,12 +93,13 @@ class PullResponse(_message.Message):
     def __init__(self, version: _Optional[int] = ..., epoch: _Optional[int] = ..., is_not_modified: _Optional[bool] = ..., padding: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class PushRequest(_message.Message):
-    __slots__ = ("replica", "sequence", "incarnation", "base_version", "wants_values", "padding", "gradient")
+    __slots__ = ("replica", "sequence", "incarnation", "base_version", "wants_values", "sample_version", "padding", "gradient")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     WANTS_VALUES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_FIELD_NUMBER: _ClassVar[int]
     replica: int
@@ -106,18 +107,20 @@ class PushRequest(_message.Message):
     incarnation: int
     base_version: int
     wants_values: bool
+    sample_version: int
     padding: bytes
     gradient: bytes
-    def __init__(self, replica: _Optional[int] = ..., sequence: _Optional[int] = ..., incarnation: _Optional[int] = ..., base_version: _Optional[int] = ..., wants_values: _Optional[bool] = ..., padding: _Optional[bytes] = ..., gradient: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, replica: _Optional[int] = ..., sequence: _Optional[int] = ..., incarnation: _Optional[int] = ..., base_version: _Optional[int] = ..., wants_values: _Optional[bool] = ..., sample_version: _Optional[int] = ..., padding: _Optional[bytes] = ..., gradient: _Optional[bytes] = ...) -> None: ...
 
 class PushResponse(_message.Message):
-    __slots__ = ("version", "updates", "staleness", "is_repeated", "epoch", "values_version", "padding", "values")
+    __slots__ = ("version", "updates", "staleness", "is_repeated", "epoch", "values_version", "sample_staleness", "padding", "values")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UPDATES_FIELD_NUMBER: _ClassVar[int]
     STALENESS_FIELD_NUMBER: _ClassVar[int]
     IS_REPEATED_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     VALUES_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_STALENESS_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     version: int
@@ -126,9 +129,10 @@ class PushResponse(_message.Message):
     is_repeated: bool
     epoch: int
     values_version: int
+    sample_staleness: int
     padding: bytes
     values: bytes
-    def __init__(self, version: _Optional[int] = ..., updates: _Optional[int] = ..., staleness: _Optional[int] = ..., is_repeated: _Optional[bool] = ..., epoch: _Optional[int] = ..., values_version: _Optional[int] = ..., padding: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., updates: _Optional[int] = ..., staleness: _Optional[int] = ..., is_repeated: _Optional[bool] = ..., epoch: _Optional[int] = ..., values_version: _Optional[int] = ..., sample_staleness: _Optional[int] = ..., padding: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class CheckpointRequest(_message.Message):
     __slots__ = ()

@@ -89,10 +89,12 @@ def gradient_of(replica, sequence):
     return generator.standard_normal(LAYOUT.num_parameters).astype(np.float32)
 
 
-def push_of(sequence, *, replica=0, incarnation=1, base_version=0, gradient=None):
+def push_of(
+    sequence, *, replica=0, incarnation=1, base_version=0, gradient=None, sample_version=None
+):
     if gradient is None:
         gradient = gradient_of(replica, sequence)
-    return Push(replica, sequence, incarnation, base_version, gradient)
+    return Push(replica, sequence, incarnation, base_version, gradient, sample_version)
 
 
 def state_of(store):
@@ -482,6 +484,32 @@ class StoreLaws:
 
         assert pushed.push(push_of(3, base_version=1)).staleness == 1
         assert pushed.describe().staleness_sum == 1 + 1  # push 2 was computed at version 0
+
+    def test_sample_staleness_counts_the_pushes_since_the_sampling(self, filled):
+        pushes = [
+            push_of(1, replica=0),
+            push_of(2, replica=0, base_version=1, sample_version=0),
+            push_of(1, replica=1, base_version=2, sample_version=2),
+            push_of(3, replica=0, base_version=2, sample_version=1),
+        ]
+
+        answers = [filled.push(push) for push in pushes]
+
+        assert [answer.staleness for answer in answers] == [0, 0, 0, 1]
+        assert [answer.sample_staleness for answer in answers] == [0, 1, 0, 2]
+        assert filled.push(pushes[3]) == replace(answers[3], is_repeated=True)
+
+    def test_sampling_has_no_effect_on_the_values(self, pushed):
+        pushed.push(push_of(3, base_version=2, sample_version=0))
+
+        expected = values_after(push_of(1), push_of(2), push_of(3, base_version=2))
+        assert pushed.pull()[1].tobytes() == expected.tobytes()
+
+    def test_rollout_that_is_younger_than_its_gradient_is_refused(self, pushed):
+        with pytest.raises(InvalidRequest, match=r"sample_version=2: must be between 0 and .* 1;"):
+            pushed.push(push_of(3, base_version=1, sample_version=2))
+
+        assert pushed.push(push_of(3, base_version=1)).version == 3
 
     # Values in the answer to a push
 

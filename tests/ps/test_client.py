@@ -62,6 +62,19 @@ def test_every_shard_gets_its_own_base_version(client):
     assert client.pull().versions == (3, 3, 3)
 
 
+def test_every_shard_gets_its_own_sample_version(client):
+    client.initialize(VALUES)
+    client.push(0, 1, 1, [0, 0, 0], VALUES)
+    client.push(1, 1, 1, [1, 1, 1], VALUES)
+
+    answers = client.push(2, 1, 1, [2, 2, 2], VALUES, sample_versions=[2, 1, 0])
+
+    assert [answer.staleness for answer in answers] == [0, 0, 0]
+    assert [answer.sample_staleness for answer in answers] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"sample_versions=\[2\]: must be 3, one a shard"):
+        client.push(2, 1, 2, [3, 3, 3], VALUES, sample_versions=[2])
+
+
 @pytest.mark.parametrize("num_shards", [2, 3, 5])
 def test_values_have_the_same_bits_however_many_shards_hold_them(serve, connect, num_shards):
     shapes = (("weight", (6, 6)), ("bias", (37,)))  # 73: slices end within a vector register

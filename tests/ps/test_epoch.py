@@ -186,8 +186,10 @@ def stage(monkeypatch):
 
 
 def test_second_life_is_refused_and_names_the_process_of_the_first(tmp_path):
-    with closing(begin_first(tmp_path / "shard")) as never_locked:
-        assert never_locked.shard.epoch == 1
+    with closing(begin_first(tmp_path / "shard")) as taking_over:
+        assert taking_over.shard.epoch == 1
+        with pytest.raises(StateInUse, match=f"held by process {os.getpid()} of this host"):
+            Life(tmp_path / "shard", is_taking_over=False)
     with closing(Life(tmp_path / "shard", is_taking_over=False)) as first:
         before = found(tmp_path / "shard")
 

@@ -41,7 +41,7 @@ def pull(invoked, answered, version, *names):
 def push(invoked, answered, name, base, version, *, is_repeated=False, kind="push", staleness=None):
     """Give a push that was accepted as a version."""
     staleness = version - 1 - base if staleness is None else staleness
-    accepted = Accepted(version, version, staleness, is_repeated)
+    accepted = Accepted(version, version, staleness, staleness, is_repeated)
     return Operation(kind, invoked, answered, name, base, accepted)
 
 
@@ -191,14 +191,14 @@ BAD = {
                 2,
                 A1,
                 0,
-                Accepted(1, 1, 0, False),
+                Accepted(1, 1, 0, 0, False),
                 Pulled(0, values_after()),
             )
         ],
         "came with values of version 0",
     ),
     "updates that are not counted": (
-        [Operation("push", 1, 2, A1, 0, Accepted(1, 0, 0, False))],
+        [Operation("push", 1, 2, A1, 0, Accepted(1, 0, 0, 0, False))],
         "each push is one update",
     ),
 }

@@ -7,7 +7,7 @@ import pytest
 from ps.errors import StateMismatch
 from ps.layout import Layout
 from ps.line import check_identity
-from ps.plan import ShardPlan
+from ps.plan import FORMAT, ShardPlan
 
 FILE = Path("/run/shards/shard-0/journal-1-0")
 
@@ -21,7 +21,7 @@ def identity_of(name, length):
     [
         (identity_of("weight", 5), {"num_parameters"}),
         (identity_of("kernel", 4), {"layout_sha256"}),
-        (identity_of("weight", 4) | {"format": 2}, {"format"}),
+        (identity_of("weight", 4) | {"format": FORMAT + 1}, {"format"}),
     ],
     ids=["length", "names", "format"],
 )

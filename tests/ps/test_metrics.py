@@ -63,8 +63,8 @@ def test_scrape_of_a_shard_tells_what_it_has_done(serve):
     server, port = serve()
     with ShardClient(LAYOUT, [server.address], ClientSettings()) as client:
         client.initialize(VALUES)
-        for sequence, base in ((1, 0), (1, 0), (2, 0)):
-            client.push(3, 1, sequence, [base], VALUES)
+        for sequence, base in ((1, 0), (1, 0), (2, 1)):
+            client.push(3, 1, sequence, [base], VALUES, [0])
         client.checkpoint()
         with pytest.raises(OutOfSequence, match="sequence must be 3"):
             client.push(3, 1, 9, [0], VALUES)
@@ -75,7 +75,9 @@ def test_scrape_of_a_shard_tells_what_it_has_done(serve):
     assert found["nasrl_shard_pushes_total", "repeated"] == 1
     assert found["nasrl_shard_pushes_total", "OutOfSequence"] == 1
     assert found["nasrl_shard_staleness_pushes_count",] == 2
-    assert found["nasrl_shard_staleness_pushes_sum",] == 1
+    assert found["nasrl_shard_staleness_pushes_sum",] == 0
+    assert found["nasrl_shard_sample_staleness_pushes_count",] == 2
+    assert found["nasrl_shard_sample_staleness_pushes_sum",] == 1
     assert found["nasrl_shard_version",] == 2
     assert found["nasrl_shard_epoch",] == 1
     assert found["nasrl_shard_calls",] == 0
@@ -99,10 +101,10 @@ def test_seconds_since_the_last_push_of_a_replica_grow_until_it_pushes_again():
         )
 
     assert seconds() is None
-    metrics.accepted(7, PushAnswer(1, 1, 0))
+    metrics.accepted(7, PushAnswer(1, 1, 0, 2))
     clock.advance(3)
     assert seconds() == 3
-    metrics.accepted(7, PushAnswer(1, 1, 0, is_repeated=True))
+    metrics.accepted(7, PushAnswer(1, 1, 0, 2, is_repeated=True))
     assert seconds() == 0
 
 

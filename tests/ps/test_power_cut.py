@@ -62,7 +62,9 @@ class Begin:
 
 def push_of(replica, sequence, base_version, incarnation=1):
     gradient = np.random.default_rng([replica, sequence]).normal(size=NUM_PARAMETERS)
-    return Push(replica, sequence, incarnation, base_version, gradient.astype(np.float32))
+    sampled_at = max(0, base_version - replica)
+    gradient = gradient.astype(np.float32)
+    return Push(replica, sequence, incarnation, base_version, gradient, sampled_at)
 
 
 SCRIPT = [

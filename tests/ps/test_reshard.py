@@ -213,8 +213,8 @@ def test_new_shards_take_the_largest_of_what_shards_tell_each_in_their_own_way(t
 
     (state,) = states_in(tmp_path / "new", plans_of(1))
 
-    # replica, sequence, incarnation; version, updates, staleness
-    assert state.arrays["last_pushes"].tolist() == [[0, 1, 1, 2, 2, 1], [1, 1, 1, 2, 2, 0]]
+    # replica, sequence, incarnation; version, updates, staleness, sample_staleness
+    assert state.arrays["last_pushes"].tolist() == [[0, 1, 1, 2, 2, 1, 1], [1, 1, 1, 2, 2, 0, 0]]
     assert (state.numbers["staleness_sum"], state.numbers["staleness_max"]) == (1, 1)
 
 

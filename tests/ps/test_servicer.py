@@ -71,16 +71,12 @@ class RemoteStore:
 
     def push(self, push):
         client = self._pusher(push)
-        (answer,) = client.push(
-            push.replica, push.incarnation, push.sequence, (push.base_version,), push.gradient
-        )
+        (answer,) = client.push(*_arguments(push))
         return answer
 
     def push_and_pull(self, push):
         client = self._pusher(push)
-        (answer,), pulled = client.push_and_pull(
-            push.replica, push.incarnation, push.sequence, (push.base_version,), push.gradient
-        )
+        (answer,), pulled = client.push_and_pull(*_arguments(push))
         return answer, pulled.versions[0], pulled.values
 
     def describe(self):
@@ -109,6 +105,12 @@ def channel_to(server, identity=None):
         return grpc.insecure_channel(server.address)
     options = [("grpc.ssl_target_name_override", identity.server_name(0))]
     return grpc.secure_channel(server.address, identity.channel_credentials(), options)
+
+
+def _arguments(push):
+    sampled_at = None if push.sample_version is None else (push.sample_version,)
+    name = (push.replica, push.incarnation, push.sequence)
+    return *name, (push.base_version,), push.gradient, sampled_at
 
 
 def _raising(call, request):

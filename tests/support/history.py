@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -27,6 +27,7 @@ class Accepted:
     version: int
     updates: int
     staleness: int
+    sample_staleness: int
     is_repeated: bool
 
 
@@ -139,7 +140,7 @@ class _Check:
         """Each push has one answer, however often it was given, and it is consistent."""
         for push in self._pushes.values():
             answers = [(call, call.accepted) for call in push.calls if call.accepted is not None]
-            if len({(a.version, a.updates, a.staleness) for _, a in answers}) > 1:
+            if len({replace(a, is_repeated=False) for _, a in answers}) > 1:
                 yield f"{push.calls[0]} has more than one answer: {[a for _, a in answers]}"
             if sum(not a.is_repeated for _, a in answers) > 1:
                 yield f"{push.calls[0]} was applied twice: {[a for _, a in answers]}"
