@@ -32,6 +32,17 @@ def write_checkpoint(
     says = {"identity": dict(identity), "numbers": dict(state.numbers)}
     data = safetensors.numpy.save(dict(state.arrays), {"nasrl": json.dumps(says)})
     name = CheckpointName(segment, checksum(data))
+    put_checkpoint(disk, folder, name, data)
+    points.reached("checkpoint verified")
+    return name
+
+
+def put_checkpoint(disk: Disk, folder: Path, name: CheckpointName, data: bytes) -> None:
+    """Write the bytes of a checkpoint, and return when they were read back from disk.
+
+    Raises:
+        DiskFailure: they cannot be written, or read otherwise than they were written.
+    """
     path, beside = folder / name.file_name, folder / (name.file_name + TEMPORARY_SUFFIX)
     try:
         disk.delete(beside)
@@ -51,8 +62,6 @@ def write_checkpoint(
         raise DiskFailure(f"{path}: reads otherwise than it was written") from error
     except OSError as error:
         raise DiskFailure(f"{path}: the checkpoint cannot be written: {error}") from error
-    points.reached("checkpoint verified")
-    return name
 
 
 def read_checkpoint(
@@ -69,6 +78,11 @@ def read_checkpoint(
         data = file.read()
     if checksum(data) != name.checksum:
         raise CorruptState(path, 0, "the checksum of the checkpoint is not the one in its name")
+    return parse_checkpoint(data)
+
+
+def parse_checkpoint(data: bytes) -> tuple[dict[str, Any], StoreState]:
+    """Give the identity and the state in the bytes of a checkpoint, which are known to be right."""
     arrays = safetensors.numpy.load(data)
     # The library gives metadata for files alone. The layout is its public format: the length of
     # the JSON header in eight bytes, then the header.

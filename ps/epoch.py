@@ -13,6 +13,7 @@ from ps.disk import Disk
 from ps.errors import DiskFailure, PastEpoch, StateInUse
 from ps.folder import EPOCH_FILE, LOCK_FILE, TEMPORARY_SUFFIX, Segment
 from ps.record import checksum
+from ps.remote_checkpoints import RemoteCheckpoints
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ class Epoch:
 
     Laws:
         Every life has a number of its own, higher than all before it: it is claimed by making the
-        first journal file of that number, which one process alone can do.
+        first journal file of that number, which one process alone can do. Lives that share a URL
+        and no folder have numbers of their own by `RemoteCheckpoints`.
         A new life writes its number into EPOCH, durably, and only then reads the state of older
         lives. An older life reads EPOCH between syncing a push and answering it, so that it
         answers nothing whose record the new life may not have read.
@@ -43,14 +45,22 @@ class Epoch:
         self._content = _content(number)
 
     @classmethod
-    def claim(cls, disk: Disk, folder: Path, is_taking_over: bool = False) -> Epoch:
+    def claim(
+        cls,
+        disk: Disk,
+        folder: Path,
+        is_taking_over: bool = False,
+        remote: RemoteCheckpoints | None = None,
+    ) -> Epoch:
         """Begin a new life of the shard in this folder, which is made if it is not there.
 
         Args:
             is_taking_over: do not stop at the lock of another process of this host, which may be
                 frozen; it is fenced off all the same. The lock is taken where it is free.
+            remote: where the number is claimed, too.
 
         Raises:
+            RemoteFailure: it cannot be claimed there.
             StateInUse: another process of this host holds the folder.
             PastEpoch: a newer life began at the same moment.
             DiskFailure: the folder cannot be written.
@@ -64,7 +74,7 @@ class Epoch:
             lock = _lock(folder, is_taking_over)
             file = None
             try:
-                number, file = _claim_number(disk, folder)
+                number, file = _claim_number(disk, folder, remote)
                 points.reached("epoch claimed")
                 epoch = cls(disk, folder, number, file, lock)
                 epoch._fence()
@@ -129,17 +139,24 @@ class Epoch:
         )
 
 
-def _claim_number(disk: Disk, folder: Path) -> tuple[int, int]:
+def _claim_number(disk: Disk, folder: Path, remote: RemoteCheckpoints | None) -> tuple[int, int]:
     known = [segment.epoch for segment in _segments(disk, folder)]
-    number = max([*known, _read(disk, folder) or 0])
+    number = max([*known, _read(disk, folder) or 0, 0 if remote is None else remote.newest_life()])
     while True:
         number += 1
         try:
             file = disk.create(folder / Segment(number, 0).file_name)
         except FileExistsError:
             continue
-        disk.sync_folder(folder)
-        return number, file
+        try:
+            if remote is None or remote.claim(number):
+                disk.sync_folder(folder)
+                return number, file
+        except BaseException:
+            disk.close(file)
+            raise
+        # Another life has the number, on another node: ours stays an empty file, as after a crash.
+        disk.close(file)
 
 
 def _segments(disk: Disk, folder: Path) -> list[Segment]:

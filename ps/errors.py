@@ -97,6 +97,7 @@ class StateError(Exception):
       StateInUse     another process of this host holds it
       PastEpoch      a newer life of the shard has taken over
       DiskFailure    it could not be written or synced: a full or broken disk
+      RemoteFailure  the store at checkpoint_url cannot be used: package, access or network
       NotAtRest      the shards hold no common moment of their search, and cannot be cut anew
     """
 
@@ -132,6 +133,10 @@ class PastEpoch(StateError):
 
 class DiskFailure(StateError):
     """The state could not be written or synced."""
+
+
+class RemoteFailure(StateError):
+    """The store of checkpoints at a URL did not do what it should."""
 
 
 class NotAtRest(StateError):

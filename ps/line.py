@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ps.disk import Disk
-from ps.errors import CorruptState, StateMismatch
-from ps.folder import Segment
-from ps.record import Kind, Record, TornRecord, read_record
+from ps.errors import CorruptState, DiskFailure, StateMismatch
+from ps.folder import TEMPORARY_SUFFIX, Segment
+from ps.record import Kind, Record, TornRecord, checksum, pack_header, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,32 @@ def segment_record(
     return Record(Kind.SEGMENT, json.dumps(says).encode())
 
 
+def begin_line(disk: Disk, folder: Path, segment: Segment, identity: Mapping[str, object]) -> None:
+    """Write a segment that has nothing but its first record, for a checkpoint from elsewhere.
+
+    Raises:
+        DiskFailure: it cannot be written.
+    """
+    # A shard may begin without a checkpoint only where nothing came before. Here something did,
+    # which is not there, so that the loss of the checkpoint is noticed.
+    record = segment_record(identity, segment, Place(Segment(0, 0), 0, 0))
+    header, _ = pack_header(record, checksum(record.body), 0)
+    path = folder / segment.file_name
+    beside = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        disk.delete(beside)
+        file = disk.create(beside)
+        try:
+            disk.write(file, [header, record.body])
+            disk.sync(file)
+        finally:
+            disk.close(file)
+        disk.rename(beside, path)
+        disk.sync_folder(folder)
+    except OSError as error:
+        raise DiskFailure(f"{path}: the segment cannot be written: {error}") from error
+
+
 def read_head(disk: Disk, folder: Path, segment: Segment) -> Head | None:
     """Read the first record of a segment; None if its life ended before it was written.
 
@@ -81,8 +107,13 @@ def read_head(disk: Disk, folder: Path, segment: Segment) -> Head | None:
     return Head(segment, place, says["identity"])
 
 
-def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], where: Path) -> None:
-    """Return if a state on disk belongs to the shard that is to go on from it.
+def check_identity(
+    found: Mapping[str, Any], expected: Mapping[str, Any], where: Path | str
+) -> None:
+    """Return if a state belongs to the shard that is to go on from it.
+
+    Args:
+        where: its file, or its URL.
 
     Raises:
         StateMismatch: it does not; names every difference.
@@ -94,9 +125,10 @@ def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], where:
         f"{key}={found.get(key)!r} instead of {expected.get(key)!r}" for key in sorted(keys)
     ]
     if differing:
+        kind = "folder" if isinstance(where, Path) else "checkpoint_url"
         raise StateMismatch(
             f"{where} holds a state of {'; '.join(differing)}: must be the same as when it was "
-            "begun; give the old settings, or another folder"
+            f"begun; give the old settings, or another {kind}"
         )
 
 

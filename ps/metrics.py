@@ -38,6 +38,9 @@ class ShardMetrics:
         self._apply = self._histogram("apply_seconds", "Checking and applying a push.")
         self._sync = self._histogram("sync_seconds", "One sync of the journal.")
         self._checkpoint = self._histogram("checkpoint_seconds", "Writing a checkpoint.")
+        self._upload = self._histogram("upload_seconds", "Copying a checkpoint to its URL.")
+        failed = self._counter("failed_uploads", "Checkpoints not copied to their URL.")
+        self._failed_uploads = failed.labels(self._shard)
         self._recovery = self._gauge("recovery_seconds", "How long this life took to begin.")
         self._version = self._gauge("version", "Pushes accepted since the search began.")
         self._epoch = self._gauge("epoch", "Which life of the shard this is; 0 without a disk.")
@@ -73,6 +76,14 @@ class ShardMetrics:
     def checkpointed(self, seconds: float) -> None:
         """Take note of how long a checkpoint took."""
         self._checkpoint.observe(seconds)
+
+    def uploaded(self, seconds: float) -> None:
+        """Take note of how long it took to copy a checkpoint to its URL."""
+        self._upload.observe(seconds)
+
+    def failed_to_upload(self) -> None:
+        """Count a checkpoint that could not be copied to its URL."""
+        self._failed_uploads.inc()
 
     def recovered(self, seconds: float, epoch: int) -> None:
         """Take note of a life that has begun, and of how long that took."""

@@ -178,8 +178,8 @@ def _check_rest(first: _Source, other: _Source, durability: str) -> None:
         return
     raise NotAtRest(
         f"{other.plan.who} has {'; '.join(differing)}, as shard 0 has: a push is open on some "
-        "shards only, so that no shard's state fits the others'; one Ctrl-C ends a search with "
-        "all its pushes finished, and those of an ended one cannot be finished yet"
+        "shards only, so that no shard's state fits the others'; go on with the search and stop it "
+        "again, by one Ctrl-C or nasrl stop: it ends with all its pushes finished"
         + (
             "; a shard that went back to its last checkpoint (durability: checkpoint) stays "
             "behind, and its search has to keep its shards"

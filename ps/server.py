@@ -24,7 +24,8 @@ from ps.health import ShardHealth
 from ps.metrics import ShardMetrics
 from ps.plan import ShardPlan
 from ps.servicer import ParameterShardServicer
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 
 logger = logging.getLogger(__name__)
 

@@ -8,24 +8,23 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TypeVar
 
 from ps import points
-from ps.checkpoint import write_checkpoint
 from ps.description import ShardDescription
 from ps.disk import Disk
 from ps.epoch import Epoch
-from ps.errors import DiskFailure, ShardError, ShardUnavailable, StateError
-from ps.folder import TEMPORARY_SUFFIX, CheckpointName, Segment
+from ps.errors import DiskFailure, RemoteFailure, ShardError, ShardUnavailable, StateError
 from ps.journal import Group, Journal
+from ps.kept_checkpoints import KeptCheckpoints
 from ps.layout import FlatVector
 from ps.metrics import ShardMetrics
 from ps.plan import ShardPlan
 from ps.push import Push, PushAnswer
 from ps.record import Kind, Record, checksum
 from ps.recovery import recover
+from ps.remote_checkpoints import RemoteCheckpoints
+from ps.storage import StorageSettings
 from ps.store import Store
 
 logger = logging.getLogger(__name__)
@@ -36,24 +35,6 @@ T = TypeVar("T")
 EPOCH_CHECK_S = 1.0
 
 
-class StorageSettings(BaseModel):
-    """What an acknowledged push survives, and how much a shard reads when it begins again."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    durability: Literal["journal", "checkpoint", "none"] = Field(
-        "journal",
-        description="journal: any crash. checkpoint: what came after the last checkpoint may be "
-        "lost. none: nothing; the shard keeps its state in memory.",
-    )
-    checkpoint_pushes: int = Field(
-        1000, ge=1, le=10**9, description="Pushes between two checkpoints, at the most."
-    )
-    checkpoint_journal_bytes: int = Field(
-        512 << 20, ge=1, le=1 << 50, description="Journal between two checkpoints, at the most."
-    )
-
-
 class Shard:
     """A store that keeps its promises.
 
@@ -62,7 +43,8 @@ class Shard:
         shown does, too: no version is seen before it is durable.
         Once the state cannot be written, nothing is answered any more, and `on_end` is told why,
         once. So it is when a newer life has taken over, which this one sees when it next writes,
-        or a second later; until then it pulls what was true, and its epoch says so.
+        or a second later; until then it pulls what was true, and its epoch says so. One that has
+        taken over in another folder, by way of the URL, it sees when it next uploads.
 
     Threads: every method may be called from many. One lock guards the store and the order of the
     journal; it is not held while anything is written.
@@ -134,6 +116,8 @@ class Shard:
     def initialize(self, layout_sha256: bytes, values_sha256: bytes, values: FlatVector) -> int:
         """Give the slice its first values, (P,) float32; returns the version when it is durable.
 
+        Where checkpoints have a URL, there is one at it then.
+
         Repeats: the same again changes nothing.
 
         Raises:
@@ -155,6 +139,8 @@ class Shard:
             self._fail(error)
             raise self._ended(error) from error
         self._commit(group)
+        if self._journal is not None and self._checkpoints.lacks_upload:
+            self.checkpoint()
         return version
 
     def pull(
@@ -220,20 +206,26 @@ class Shard:
         return result
 
     def checkpoint(self) -> int:
-        """Write a checkpoint now, and give its version when it has been read back.
+        """Write a checkpoint now, and give its version when it has been read back, and uploaded.
 
         Raises:
-            ShardUnavailable: it cannot be written; the shard ends.
+            ShardUnavailable: it cannot be written, and the shard ends; or it cannot be uploaded.
         """
         if self._journal is None:
             raise ShardUnavailable(
                 f"{self._plan.who} keeps nothing on disk (durability: none): no checkpoint"
             )
         try:
-            return self._checkpoint()
+            version = self._checkpoint()
+            self._checkpoints.upload()
+        except RemoteFailure as error:
+            raise ShardUnavailable(
+                f"{self._plan.who} has its checkpoint on this node alone: {error}"
+            ) from error
         except StateError as error:
             self._fail(error)
             raise self._ended(error) from error
+        return version
 
     def describe(self) -> ShardDescription:
         """Give everything that can be said about the shard in a few numbers.
@@ -261,11 +253,16 @@ class Shard:
         self._is_due.set()
         self._keeper.join()
         try:
-            if not self._is_recording and self._failure is None and self._num_since_checkpoint:
-                self._checkpoint()
+            if not self._is_recording and self._failure is None:
+                if self._num_since_checkpoint:
+                    self._checkpoint()
+                self._checkpoints.upload()
+        except RemoteFailure:
+            logger.error("%s: its last checkpoint is on this node alone", self._plan.who)
         except StateError as error:
             self._fail(error)
         finally:
+            self._checkpoints.close()
             try:
                 self._journal.close()
             finally:
@@ -277,8 +274,12 @@ class Shard:
 
     def _begin(self, is_taking_over: bool) -> None:
         before = time.monotonic()
-        self._epoch = Epoch.claim(self._disk, self._folder, is_taking_over)
+        url = self._storage.checkpoint_url
+        remote = None if url is None else RemoteCheckpoints(url, self._identity)
+        self._epoch = Epoch.claim(self._disk, self._folder, is_taking_over, remote)
         try:
+            if remote is not None:
+                remote.bring_newest(self._disk, self._folder)
             found = recover(
                 self._disk,
                 self._folder,
@@ -289,7 +290,6 @@ class Shard:
             )
             points.reached("state replayed")
             self._store = found.store
-            self._checkpoints = [] if found.checkpoint is None else [found.checkpoint]
             self._num_since_checkpoint = found.num_replayed
             self._journal = Journal(
                 self._disk,
@@ -300,6 +300,18 @@ class Shard:
                 self._metrics.synced,
             )
             points.reached("journal begun")
+            self._checkpoints = KeptCheckpoints(
+                self._disk,
+                self._folder,
+                self._epoch,
+                self._identity,
+                found.checkpoint,
+                remote,
+                self._metrics,
+                self._fail,
+            )
+            if self._store.is_initialized and self._checkpoints.lacks_upload:
+                self._is_due.set()
         except BaseException:
             self._disk.close(self._epoch.first_file)
             self._epoch.release()
@@ -398,6 +410,7 @@ class Shard:
                 if is_due:
                     self._is_due.clear()
                     self._checkpoint()
+                    self._checkpoints.upload_soon()
                 else:
                     self._epoch.check()
             except StateError as error:
@@ -416,28 +429,6 @@ class Shard:
                 segment, group = self._journal.rotate()
                 self._num_since_checkpoint = 0
             self._journal.commit(group)
-            name = write_checkpoint(self._disk, self._folder, segment, self._identity, state)
-            self._epoch.check()
-            self._checkpoints = [*self._checkpoints[-1:], name]
-            self._cut()
+            self._checkpoints.write(segment, state)
             self._metrics.checkpointed(time.monotonic() - before)
             return state.numbers["version"]
-
-    def _cut(self) -> None:
-        """Remove what is older than the checkpoint before the newest."""
-        if len(self._checkpoints) < 2:
-            return
-        oldest = self._checkpoints[0].segment
-        try:
-            for name in self._disk.names(self._folder):
-                segment = Segment.parse(name)
-                checkpoint = CheckpointName.parse(name.removesuffix(TEMPORARY_SUFFIX))
-                if (segment is not None and segment < oldest) or (
-                    checkpoint is not None and checkpoint.segment < oldest
-                ):
-                    self._disk.delete(self._folder / name)
-                    points.reached("journal being cut")
-            self._disk.sync_folder(self._folder)
-        except OSError as error:
-            raise DiskFailure(f"{self._folder}: the journal cannot be cut: {error}") from error
-        points.reached("journal cut")

@@ -14,7 +14,8 @@ from ps.layout import Layout
 from ps.optimizer import AdamSettings
 from ps.plan import ShardPlan
 from ps.push import Push
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 from ps.store import Store
 
 from .conformance import ShardAsStore, digest_of

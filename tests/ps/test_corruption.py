@@ -23,7 +23,8 @@ from ps.push import Push
 from ps.record import HEADER_BYTES
 from ps.recovery import recover
 from ps.server import ServerSettings, ShardServer
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 from ps.store import Store
 
 LAYOUT = Layout((("weight", (3,)),), num_shards=1)

@@ -22,7 +22,8 @@ from ps.optimizer import SgdSettings
 from ps.plan import ShardPlan
 from ps.push import Push
 from ps.recovery import recover
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 from ps.store import Store
 
 LAYOUT = Layout((("weight", (3,)),), num_shards=1)

@@ -21,7 +21,8 @@ from ps.errors import STATUS, InvalidRequest, ShardError, UnexpectedStatus
 from ps.push import Push
 from ps.rpc import parameter_shard_pb2 as messages
 from ps.server import ServerSettings, ShardServer
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 
 from .conformance import INITIAL, LAYOUT, ShardAsStore, digest_of, lasting, plan_of, push_of
 

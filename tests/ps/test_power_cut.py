@@ -21,7 +21,8 @@ from ps.optimizer import AdagradSettings, AdamSettings, RmspropSettings, SgdSett
 from ps.plan import ShardPlan, UpdateSettings
 from ps.push import Push
 from ps.recovery import recover
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 from ps.store import Store
 
 LAYOUT = Layout((("weight", (7, 11)),), num_shards=2)

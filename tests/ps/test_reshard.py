@@ -28,7 +28,8 @@ from ps.plan import ShardPlan, UpdateSettings
 from ps.push import Push
 from ps.recovery import recover
 from ps.reshard import reshard
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 from ps.store import Store
 
 # 201 parameters: no slice of any cut below fills whole vector registers.
@@ -323,7 +324,7 @@ NOT_AT_REST = [
     (
         has_an_open_push,
         r"shard 1 of 2 has version 1 instead of 2; updates 1 instead of 2; push r0#1 of "
-        r"incarnation 1 instead of push r0#2 .* those of an ended one cannot be finished yet",
+        r"incarnation 1 instead of push r0#2 .* it ends with all its pushes finished",
     ),
     (has_two_open_pushes, "has no push r0 instead of push r0#1 .*; push r7#1 .*instead of no push"),
     (knows_a_newer_incarnation, "r0#1 of incarnation 2 instead of push r0#1 of incarnation 1"),

@@ -15,7 +15,8 @@ from ps.layout import Layout
 from ps.optimizer import AdamSettings, SliceOptimizer
 from ps.plan import ShardPlan
 from ps.push import Push
-from ps.shard import Shard, StorageSettings
+from ps.shard import Shard
+from ps.storage import StorageSettings
 
 from .conformance import (
     INITIAL,
