@@ -10,15 +10,18 @@ import sqlalchemy as sql
 
 from child.metric import Metric
 from controller.database import (
+    IS_UNPUSHED,
+    LIVES,
     PUSHES,
     READS_ONLY,
     SEARCH,
+    SHARDS,
     TESTS,
     TRIALS,
     connect,
     named_failures,
 )
-from controller.records import Progress, PushRecord
+from controller.records import Life, Progress, PushRecord
 from controller.trial import RECORDED, Trial
 
 
@@ -32,7 +35,14 @@ class LedgerReader:
     """
 
     def __init__(self, url: str) -> None:
-        """Open the ledger at a database URL, such as sqlite:////absolute/path/ledger.sqlite."""
+        """Open the ledger at a database URL.
+
+        Args:
+            url: such as sqlite:////absolute/path/ledger.sqlite or postgresql://user@host/database.
+
+        Raises:
+            UnusableDatabase: it is no URL of such a database, or its driver is not installed.
+        """
         self._engine = connect(url)
 
     @property
@@ -54,7 +64,7 @@ class LedgerReader:
             recent = (
                 connection.execute(
                     sql.select(TRIALS.c.reward)
-                    .where(TRIALS.c.state.in_(RECORDED))
+                    .where(TRIALS.c.record_number.is_not(None))
                     .order_by(TRIALS.c.record_number.desc())
                     .limit(30)
                 )
@@ -62,25 +72,31 @@ class LedgerReader:
                 .all()
             )
             best = connection.execute(_top(1)).one_or_none()
-        return Progress(
-            state=search.state,
-            reason=search.reason,
-            metric=Metric(**search.metric),
-            num_trials=search.num_trials,
-            num_recorded=sum(counts.get(state, 0) for state in RECORDED),
-            num_infeasible=counts.get("infeasible", 0),
-            num_in_flight=sum(n for state, n in counts.items() if state not in RECORDED),
-            recent_reward=sum(recent) / len(recent) if recent else None,
-            best=None if best is None else _trial(best),
-            started_at=search.started_at,
-            ended_at=search.ended_at,
-        )
+            reused = sql.select(sql.func.count()).where(TRIALS.c.reused_from.is_not(None))
+            lasted = sql.func.coalesce(LIVES.c.ended_at, LIVES.c.beat_at) - LIVES.c.began_at
+            return Progress(
+                state=search.state,
+                reason=search.reason,
+                metric=Metric(**search.metric),
+                num_trials=search.num_trials,
+                num_recorded=sum(counts.get(state, 0) for state in RECORDED),
+                num_infeasible=counts.get("infeasible", 0),
+                num_reused=connection.execute(reused).scalar_one(),
+                num_in_flight=sum(n for state, n in counts.items() if state not in RECORDED),
+                num_unpushed=_num_unpushed(connection),
+                recent_reward=sum(recent) / len(recent) if recent else None,
+                best=None if best is None else trial_of(best),
+                started_at=search.started_at,
+                ended_at=search.ended_at,
+                seconds=connection.execute(sql.select(sql.func.sum(lasted))).scalar() or 0.0,
+                is_stop_requested=search.is_stop_requested,
+            )
 
     def trials(self, top: int | None = None) -> list[Trial]:
         """Give all trials by number; with top, the completed ones of the highest reward."""
         query = sql.select(TRIALS).order_by(TRIALS.c.trial) if top is None else _top(top)
         with self._read() as connection:
-            return [_trial(row) for row in connection.execute(query)]
+            return [trial_of(row) for row in connection.execute(query)]
 
     def pushes(self) -> list[PushRecord]:
         """Give all pushes, in the order in which they were opened."""
@@ -99,6 +115,39 @@ class LedgerReader:
             PushRecord(**row._mapping, trials=tuple(carried[row.replica, row.sequence]))
             for row in rows
         ]
+
+    def lives(self) -> list[Life]:
+        """Give all lives of the search, the newest last."""
+        with self._read() as connection:
+            rows = connection.execute(sql.select(LIVES).order_by(LIVES.c.life)).all()
+        return [Life(**row._mapping) for row in rows]
+
+    def addresses(self) -> dict[int, str]:
+        """Give where each shard listens, of those that are up."""
+        with self._read() as connection:
+            return _pairs(connection, sql.select(SHARDS.c.shard, SHARDS.c.address))
+
+    def acknowledged(self, num_shards: int) -> tuple[int, ...]:
+        """Give the newest version that each shard is known to have acknowledged."""
+        with self._read() as connection:
+            answers = connection.execute(
+                sql.select(PUSHES.c.versions).where(PUSHES.c.closed_at.is_not(None))
+            ).scalars()
+            # The number of shards may have changed between two lives of the search.
+            versions = [each for each in answers if len(each) == num_shards]
+        return tuple(map(max, zip(*versions, strict=True))) or (0,) * num_shards
+
+    def unsettled_replicas(self) -> list[int]:
+        """Give the replicas whose recorded rewards are not all acknowledged by all shards."""
+        with self._read() as connection:
+            return sorted(
+                connection.execute(
+                    sql.union(
+                        sql.select(PUSHES.c.replica).where(PUSHES.c.closed_at.is_(None)),
+                        sql.select(TRIALS.c.replica).where(IS_UNPUSHED),
+                    )
+                ).scalars()
+            )
 
     def tests(self) -> dict[int, float]:
         """Give the test figure of every trial that was tested."""
@@ -137,8 +186,37 @@ def _pairs(connection: sql.Connection, query: sql.Select[Any]) -> dict[Any, Any]
     return {key: value for key, value in connection.execute(query).all()}  # noqa: C416 (rows)
 
 
-def _trial(row: sql.Row[Any]) -> Trial:
+def trial_of(row: sql.Row[Any]) -> Trial:
+    """Give the trial of a row of TRIALS."""
     fields = dict(row._mapping)
     if row.decisions is not None:
         fields["decisions"] = [(kind, choice) for kind, choice in row.decisions]
     return Trial(**fields)
+
+
+def push_of(connection: sql.Connection, row: sql.Row[Any]) -> PushRecord:
+    """Give the push of a row of PUSHES."""
+    carried = connection.execute(
+        sql.select(TRIALS.c.trial)
+        .where(TRIALS.c.push_replica == row.replica, TRIALS.c.push_sequence == row.sequence)
+        .order_by(TRIALS.c.trial)
+    ).scalars()
+    return PushRecord(**row._mapping, trials=tuple(carried))
+
+
+def _num_unpushed(connection: sql.Connection) -> int:
+    """Count the recorded trials in no push, and those in a push that is open."""
+    in_none = sql.select(sql.func.count()).where(IS_UNPUSHED)
+    in_open = (
+        sql.select(sql.func.count())
+        .select_from(PUSHES)
+        .join(
+            TRIALS,
+            sql.and_(
+                TRIALS.c.push_replica == PUSHES.c.replica,
+                TRIALS.c.push_sequence == PUSHES.c.sequence,
+            ),
+        )
+        .where(PUSHES.c.closed_at.is_(None))
+    )
+    return int(connection.execute(in_none).scalar_one() + connection.execute(in_open).scalar_one())

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from child.metric import Metric
 from controller.baseline import Baseline
 from controller.schedule import ScheduleSettings
-from controller.trial import Trial
+from controller.trial import Owner, Trial
 
 SearchState = Literal["running", "finished", "stopped", "failed"]
 
@@ -29,11 +29,48 @@ class SearchRecord:
 
 
 @dataclass(frozen=True)
+class Life:
+    """One process that runs, or ran, a search, from its launch to its end.
+
+    num_beats grows while it lives; beat_at, by its own clock, is when it last did. ended_at is None
+    while it lives, and for ever if it was killed.
+    """
+
+    life: int
+    host: str
+    process: int
+    began_at: float
+    num_beats: int
+    beat_at: float
+    ended_at: float | None
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}"
+
+
+@dataclass(frozen=True)
+class Enlistment:
+    """What a new life of a replica takes over from the lives before.
+
+    open_push: the one that not all shards may have acknowledged; it is to be sent, as it is.
+    carried: the trials whose rewards it carries. unpushed: recorded trials whose rewards are in no
+    push yet.
+    """
+
+    owner: Owner
+    open_push: PushRecord | None
+    carried: list[Trial]
+    unpushed: list[Trial]
+
+
+@dataclass(frozen=True)
 class PushRecord:
     """One push: its name, the trials whose rewards it carries, and what the shards answered.
 
-    base_versions are of the slices the gradient was computed at; versions and staleness, one for
-    each shard, are None until all have acknowledged; gradient, packed float32, is None from then.
+    base_versions are of the slices the gradient was computed at, the oldest for each shard;
+    sample_versions of those that the oldest trial was sampled with. versions, staleness (since
+    base_versions) and sample_staleness (since sample_versions), one for each shard, are None until
+    all have acknowledged; gradient, packed float32, is None from then.
     """
 
     replica: int
@@ -41,20 +78,23 @@ class PushRecord:
     incarnation: int
     trials: tuple[int, ...]
     base_versions: list[int]
+    sample_versions: list[int]
     gradient: bytes | None
     opened_at: float
     closed_at: float | None
     versions: list[int] | None
     staleness: list[int] | None
+    sample_staleness: list[int] | None
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a search is.
 
-    num_infeasible are among those recorded; num_in_flight are reserved or started and not recorded
-    yet. recent_reward is the mean of the last 30 rewards, None before any. metric is what the
-    validation figures are of.
+    num_infeasible and num_reused are among those recorded; num_in_flight are reserved or started
+    and not recorded yet; num_unpushed are recorded, and their rewards not acknowledged by all
+    shards. recent_reward is the mean of the last 30 rewards, None before any. metric is what the
+    validation figures are of. seconds is how long the search ran, in all its lives.
     """
 
     state: SearchState
@@ -63,11 +103,20 @@ class Progress:
     num_trials: int
     num_recorded: int
     num_infeasible: int
+    num_reused: int
     num_in_flight: int
+    num_unpushed: int
     recent_reward: float | None
     best: Trial | None
     started_at: float
     ended_at: float | None
+    seconds: float
+    is_stop_requested: bool
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the budget is recorded and every reward acknowledged by all shards."""
+        return self.num_recorded == self.num_trials and not self.num_unpushed
 
     @property
     def num_begun(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -16,14 +18,6 @@ class Owner(NamedTuple):
 
     replica: int
     incarnation: int
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """A place in the budget: trial number, from 1, and the depth of the network to sample."""
-
-    trial: int
-    depth: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,25 @@ class Start:
     architecture_text: str
     seed: int
     versions: tuple[int, ...]
+
+    @property
+    def architecture_sha256(self) -> str:
+        """The same for the same architecture, whatever trial it is of."""
+        text = json.dumps(self.architecture, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A place in the budget: trial number, from 1, and the depth of the network to sample.
+
+    start: what a life that is over had sampled for it, whose child is to be trained; None where
+    nothing was sampled yet.
+    """
+
+    trial: int
+    depth: int
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +75,9 @@ class Trial:
 
     For the fields up to versions see `Reservation` and `Start`; from validations to
     is_out_of_memory `child.result.TrialResult`. record_number is the trial's place, from 1, in the
-    order of results, in which their rewards moved the baseline. (push_replica, push_sequence) names
-    the push that its reward is in.
+    order of results, in which their rewards moved the baseline. reused_from is the trial of the
+    same architecture whose result was taken instead of training it. (push_replica, push_sequence)
+    names the push that its reward is in.
     """
 
     trial: int
@@ -79,6 +93,7 @@ class Trial:
     log_probs: list[float] | None
     architecture: dict[str, Any] | None
     architecture_text: str | None
+    architecture_sha256: str | None
     seed: int | None
     versions: list[int] | None
     reward: float | None
@@ -89,5 +104,6 @@ class Trial:
     seconds: float | None
     reason: str
     is_out_of_memory: bool
+    reused_from: int | None
     push_replica: int | None
     push_sequence: int | None

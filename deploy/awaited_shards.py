@@ -28,13 +28,15 @@ def await_shards(
     say: Callable[[str], None],
     is_stopping: Callable[[], bool],
     *,
+    is_new: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Return when shard i answers at addresses[i], for every i, and none holds values yet.
+    """Return when shard i answers at addresses[i], for every i.
 
     Args:
         run: the run directory, for messages.
         say: is told every ten seconds which shards are missing, and why.
+        is_new: whether the search is new: then none may hold values yet.
 
     Raises:
         AwaitedShardsError: another shard answers there, or one with the state of another search;
@@ -52,7 +54,7 @@ def await_shards(
         while True:
             for status, shard in zip(threads.map(ask, missing), [*missing], strict=True):
                 if status.description is not None:
-                    _check(status.description, shard, addresses, run)
+                    _check(status.description, shard, addresses, run, is_new)
                     del missing[shard]
                 else:
                     missing[shard] = f"{status.address} ({status.reason})"
@@ -73,14 +75,16 @@ def await_shards(
             time.sleep(POLL_S)
 
 
-def _check(found: ShardDescription, shard: int, addresses: Sequence[str], run: Path) -> None:
+def _check(
+    found: ShardDescription, shard: int, addresses: Sequence[str], run: Path, is_new: bool
+) -> None:
     if (found.shard, found.num_shards) != (shard, len(addresses)):
         swap = "; swap the addresses" if found.num_shards == len(addresses) else ""
         raise AwaitedShardsError(
             f"shards.addresses[{shard}]={addresses[shard]}: is shard {found.shard} of "
             f"{found.num_shards}, must be shard {shard} of {len(addresses)}{swap}"
         )
-    if found.is_initialized:
+    if found.is_initialized and is_new:
         raise AwaitedShardsError(
             f"shards.addresses: shard {shard} of {len(addresses)} at {addresses[shard]} has "
             f"version {found.version} already: a new search needs shards without values; stop it, "

@@ -11,6 +11,7 @@ from deploy.commands.reshard import reshard
 from deploy.commands.search import search
 from deploy.commands.shard import shard
 from deploy.commands.shards import shards
+from deploy.commands.stop import stop
 from deploy.commands.train import train
 from deploy.commands.trials import trials
 from deploy.mistake import UserMistake
@@ -27,6 +28,7 @@ def nasrl() -> None:
 
 nasrl.add_command(search)
 nasrl.add_command(trials)
+nasrl.add_command(stop)
 nasrl.add_command(shards)
 nasrl.add_command(shard)
 nasrl.add_command(reshard)

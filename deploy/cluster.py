@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 
 from deploy.settings import SearchSettings
 from workers.remote import summary_of
+from workers.slots import Node, lacking, nodes
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -30,11 +31,11 @@ class ClusterError(Exception):
 
 
 class Shortage(ClusterError):
-    """There are fewer CPUs, GPUs or nodes than the search asks for, or more nodes."""
+    """No node has the CPUs and GPUs of one child, or there are several machines."""
 
 
 def check_machine(settings: SearchSettings) -> None:
-    """Check, where no cluster is to be joined, that this machine has what the search asks for.
+    """Check, where no cluster is to be joined, that this machine has what one child needs.
 
     At once, while Ray takes seconds to start. It may find less then: a container's share of CPUs.
 
@@ -43,7 +44,7 @@ def check_machine(settings: SearchSettings) -> None:
     """
     if _address() == "local":
         there = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
-        _check(settings, 1, there)
+        _check(settings, [Node("this machine", there, there)])
 
 
 @contextmanager
@@ -79,48 +80,32 @@ def cluster(settings: SearchSettings, folder: Path, say: Callable[[str], None]) 
         for number, handler in handlers.items():
             signal.signal(number, handler)
     try:
-        _check(settings, len(ray.nodes()), ray.available_resources())
+        _check(settings, nodes())
         yield
     finally:
         ray.shutdown()
 
 
-def shortage(settings: SearchSettings, num_nodes: int, free: Mapping[str, float]) -> str:
-    """Say why a cluster cannot run the search, a line for each reason; empty where it can.
+def shortage(settings: SearchSettings, nodes: Sequence[Node]) -> str:
+    """Say why a cluster can never run the search; empty where it can, be it later.
 
-    Ray itself waits for ever, in silence, for what is not there.
-
-    Args:
-        free: of each of Ray's resources, such as CPU, what nobody has taken.
+    Ray itself waits for ever, in silence, for what no node has.
     """
-    if num_nodes > 1:
+    names = {node.name for node in nodes}
+    if len(names) > 1:
         return (
-            f"the Ray cluster has {num_nodes} nodes: must be 1, since shards listen on loopback; "
-            "stop the other nodes, or unset RAY_ADDRESS to search on this machine alone"
+            f"the Ray cluster has {len(names)} machines: must be 1, since shards listen on "
+            "loopback; stop the others, or unset RAY_ADDRESS to search on this machine alone"
         )
-    num_children = settings.num_replicas * settings.children.per_replica
-    lacks = []
-    for resource, key, each in (
-        ("GPU", "children.num_gpus", settings.children.num_gpus),
-        ("CPU", "children.num_cpus", settings.children.num_cpus),
-    ):
-        usable = free.get(resource, 0)
-        if resource == "GPU" and 0 < each < 1:
-            # A child's fraction of a GPU is of one GPU: two of 0.6 do not share one.
-            usable = int(usable) * int(1 / each) * each
-        if num_children * each > usable + 1e-6:
-            hint = ", or set children.num_gpus=0 to train on CPUs" if resource == "GPU" else ""
-            lacks.append(
-                f"{key}={each:g}: {num_children} children at once (num_replicas="
-                f"{settings.num_replicas} x children.per_replica={settings.children.per_replica}) "
-                f"need {num_children * each:g} {resource}s, and {usable:g} are free for them; "
-                f"lower one of the three{hint}"
-            )
-    return "\n".join(lacks)
+    lacks = lacking(settings.children, nodes)
+    if not lacks:
+        return ""
+    hint = ", or set children.num_gpus=0 to train on CPUs" if "num_gpus" in lacks else ""
+    return f"{lacks}: a child fits nowhere; ask for less for each{hint}"
 
 
-def _check(settings: SearchSettings, num_nodes: int, free: Mapping[str, float]) -> None:
-    if lack := shortage(settings, num_nodes, free):
+def _check(settings: SearchSettings, nodes: Sequence[Node]) -> None:
+    if lack := shortage(settings, nodes):
         raise Shortage(lack)
 
 

@@ -86,4 +86,6 @@ def describe(progress: records.Progress) -> str:
         parts.append(f"best {metric.name} {metric.text(best.validation)} (trial {best.trial})")
     if progress.num_infeasible:
         parts.append(f"{progress.num_infeasible} infeasible")
+    if progress.num_reused:
+        parts.append(f"{progress.num_reused} reused")
     return ", ".join(parts)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 import yaml
@@ -28,7 +27,7 @@ class RunError(Exception):
 class Run:
     """One search on disk.
 
-    settings.yaml   what was run, complete
+    settings.yaml   what was run last, complete
     ledger.sqlite   the trials and pushes; written by the search alone. While it runs, and if it
                     was killed, the newest are in ledger.sqlite-wal beside it
     shards/         the state of each shard: its journal and its checkpoints
@@ -102,9 +101,31 @@ class Run:
 
     @property
     def ledger_url(self) -> str:
-        """Where the ledger is, as a database URL."""
+        """Where the ledger is, as a database URL.
+
+        Raises:
+            RunError: the settings cannot be read.
+        """
+        if given := self._raw_settings().get("ledger_url"):
+            return str(given)
         url = sql.URL.create("sqlite", database=str(self._ledger_path))
         return url.render_as_string(hide_password=False)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the search has a ledger.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        ledger = self._begun_ledger()
+        if ledger is not None:
+            ledger.close()
+        return ledger is not None
+
+    def keep(self, settings: SearchSettings) -> None:
+        """Write down the settings that the search goes on with."""
+        _write_whole(self._settings_path, settings.to_yaml())
 
     def ledger(self) -> LedgerReader:
         """Open the ledger, to read it; close it, or use it by `with`.
@@ -135,17 +156,13 @@ class Run:
         shutil.rmtree(self.path)
         return True
 
-    @contextmanager
-    def endpoints_of(self, addresses: Sequence[str]) -> Iterator[None]:
-        """Make known that shard i listens at addresses[i], until the end of the block."""
-        # Whoever reads sees the whole file or none.
-        beside = self._endpoints_path.with_suffix(".tmp")
-        beside.write_text(json.dumps({"shards": list(addresses)}), encoding="utf-8")
-        beside.replace(self._endpoints_path)
-        try:
-            yield
-        finally:
-            self._endpoints_path.unlink(missing_ok=True)
+    def publish_endpoints(self, addresses: Sequence[str]) -> None:
+        """Make known that shard i listens at addresses[i]."""
+        _write_whole(self._endpoints_path, json.dumps({"shards": list(addresses)}))
+
+    def withdraw_endpoints(self) -> None:
+        """Make known that the shards are gone."""
+        self._endpoints_path.unlink(missing_ok=True)
 
     def endpoints(self) -> tuple[str, ...]:
         """Give the addresses of the shards, in their order.
@@ -167,17 +184,26 @@ class Run:
             ) from error
 
     def _given_addresses(self) -> tuple[str, ...]:
-        """Give shards.addresses of the settings, without waiting for what checks them (torch)."""
         try:
-            settings = yaml.safe_load(self._settings_path.read_text(encoding="utf-8"))
-            return tuple(map(str, settings.get("shards", {}).get("addresses", ())))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+            return tuple(map(str, self._raw_settings().get("shards", {}).get("addresses", ())))
+        except (AttributeError, TypeError) as error:
             raise RunError(f"{self._settings_path} cannot be read: {error}") from error
 
+    def _raw_settings(self) -> dict[str, Any]:
+        """Give the settings without waiting for what checks them (torch)."""
+        try:
+            settings = yaml.safe_load(self._settings_path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RunError(f"{self._settings_path} cannot be read: {error}") from error
+        if not isinstance(settings, dict):
+            raise RunError(f"{self._settings_path} cannot be read: it holds no settings")
+        return settings
+
     def _begun_ledger(self) -> LedgerReader | None:
-        if not self._ledger_path.is_file():
-            return None
-        ledger = LedgerReader(self.ledger_url)
+        url = self.ledger_url
+        if sql.make_url(url).database == str(self._ledger_path) and not self._ledger_path.is_file():
+            return None  # to look would make it
+        ledger = LedgerReader(url)
         try:
             if ledger.is_begun:
                 return ledger
@@ -203,3 +229,10 @@ class Run:
     @property
     def _endpoints_path(self) -> Path:
         return self.path / "endpoints.json"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it sees all of the old one or all of the new."""
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

@@ -22,6 +22,7 @@ from child.task import Task
 from child.training_settings import TrainingSettings
 from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
+from controller.rounds import RoundSettings
 from controller.schedule import ScheduleSettings
 from deploy.count import counted
 from ps.client import ClientSettings
@@ -66,11 +67,23 @@ class SearchSettings(BaseModel, ABC):
     num_trials: int = Field(12_800, ge=1, le=10**9)
     num_replicas: int = Field(100, ge=1, le=10_000, description="K")
     num_shards: int = Field(20, ge=1, le=1000, description="S")
+    time_limit_s: float | None = Field(
+        None, gt=0, description="Of the search, in all its lives; then it ends as if finished."
+    )
+    target_reward: float | None = Field(
+        None, description="The search ends as if finished when a trial has it."
+    )
+    ledger_url: str | None = Field(
+        None,
+        description="The ledger's database, such as postgresql+psycopg://host/name; none: SQLite, "
+        "in the run directory.",
+    )
     baseline_decay: float = Field(0.95, ge=0, lt=1, description="Open in the paper.")
     baseline_start: float = Field(
         0.0, description="The baseline of the first reward, in its unit. Open in the paper."
     )
     children: ChildrenSettings = ChildrenSettings()
+    rounds: RoundSettings = RoundSettings()
     policy: PolicySettings = PolicySettings()
     optimizer: OptimizerSettings = AdamSettings()
     updates: UpdateSettings = UpdateSettings()

@@ -12,7 +12,7 @@ from statistics import mean, median
 from textwrap import shorten
 
 from child.metric import Metric
-from controller.records import PushRecord
+from controller.records import Progress, PushRecord
 from controller.trial import RECORDED, Trial
 from deploy.count import counted
 from deploy.launch import SearchResult
@@ -29,12 +29,7 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
     program is what the user typed to run nasrl.
     """
     progress = result.progress
-    minutes, seconds = divmod(round((progress.ended_at or 0) - progress.started_at), 60)
-    infeasible = f" ({progress.num_infeasible} infeasible)" if progress.num_infeasible else ""
-    lines = [
-        f"Search {progress.state}: {progress.num_recorded} of {progress.num_trials} trials"
-        f"{infeasible} in {minutes} min {seconds} s."
-    ]
+    lines = [_end(progress)]
     best = progress.best
     metric, unit = progress.metric, settings.task.unit
     if best is not None and best.architecture_text is not None and best.validation is not None:
@@ -57,25 +52,43 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
             f"  test         {_figure(metric, result.test.figure)}, on {result.num_test:,} {unit} "
             "that no network had met; tested once"
         )
-        if not result.test.is_reproduced:
+        if result.test.is_reproduced is False:
             lines.append(
                 "               (trained again for the test, it did not repeat its validation "
                 "figures exactly, as happens on GPUs)"
             )
     elif best is not None:
-        is_stopped = progress.state == "stopped"
-        why = "since the search was stopped" if is_stopped else "for the reason given above"
+        is_over = progress.state == "finished"
+        why = "for the reason given above" if is_over else "since the search has not finished"
         lines.append(f"  test         left out, {why}")
     lines += [
         "",
         *_infeasible(result),
         *_movement(result.trials, metric),
-        _staleness(result.pushes),
+        *_staleness(result.pushes),
         "",
         f"Run directory  {path}",
         "",
     ]
     return "\n".join([*lines, *_next(result, settings, path, program)])
+
+
+def _end(progress: Progress) -> str:
+    minutes, seconds = divmod(round(progress.seconds), 60)
+    of_note = [
+        f"{number} {what}"
+        for number, what in (
+            (progress.num_infeasible, "infeasible"),
+            (progress.num_reused, "with the known reward of the same architecture"),
+        )
+        if number
+    ]
+    noted = f" ({', '.join(of_note)})" if of_note else ""
+    reason = f": {progress.reason}" if progress.reason else ""
+    return (
+        f"Search {progress.state}: {progress.num_recorded} of {progress.num_trials} trials{noted} "
+        f"in {minutes} min {seconds} s{reason}."
+    )
 
 
 def _infeasible(result: SearchResult) -> list[str]:
@@ -95,9 +108,13 @@ def _infeasible(result: SearchResult) -> list[str]:
 
 def _next(result: SearchResult, settings: SearchSettings, path: Path, program: str) -> list[str]:
     """Give commands to go on with, which can be pasted."""
-    trials = f"Next           {program} trials {shlex.quote(str(path))}"
+    run = shlex.quote(str(path))
+    trials = f"Next           {program} trials {run}"
     if result.has_no_network:
         return [trials]
+    if result.progress.state != "finished":
+        go_on = f"{INDENT}{program} search --resume {run}  # goes on where it stopped"
+        return [f"{trials} --top 10", go_on]
     again = f"{INDENT}{program} search {shlex.quote(str(path / 'settings.yaml'))} --set"
     is_random = settings.strategy == "random"
     other, how = ("reinforce", "with") if is_random else ("random", "without")
@@ -145,12 +162,19 @@ def _median(trials: Sequence[Trial], metric: Metric) -> str:
     return metric.text(median(seen)) if seen else "none"
 
 
-def _staleness(pushes: Sequence[PushRecord]) -> str:
+def _staleness(pushes: Sequence[PushRecord]) -> list[str]:
     """Say how asynchronous the search was."""
     seen = [staleness for push in pushes for staleness in push.staleness or ()]
     if not seen:
-        return "Staleness      no push"
-    return (
+        return ["Staleness      no push"]
+    lines = [
         f"Staleness      mean {mean(seen):.2f}, max {max(seen)} (pushes of others between a "
         f"replica's pull and its push), {counted(len(pushes), 'push', 'pushes')}"
-    )
+    ]
+    sampled = [staleness for push in pushes for staleness in push.sample_staleness or ()]
+    if sampled != seen:
+        lines.append(
+            f"  of samples   mean {mean(sampled):.2f}, max {max(sampled)} (since its oldest "
+            "architecture was sampled)"
+        )
+    return lines

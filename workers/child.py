@@ -20,10 +20,10 @@ from child.metric import Metric
 from child.result import EpochReport, TrialResult
 from child.task import Task
 from child.training import ChildTrainer
-from controller.replica import Child
+from controller.children import Child
 from workers.gpu_gate import GpuGate
 from workers.process import ProcessSetup
-from workers.remote import spawn
+from workers.remote import control, spawn
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ class ChildWorker:
             RuntimeError: a GPU was granted that torch cannot use.
         """
         setup.enter(name, children.num_gpus)
-        # Results repeat bit for bit only with the same number of threads.
-        torch.set_num_threads(max(1, int(children.num_cpus)))
+        self._num_threads = max(1, int(children.num_cpus))
+        self._set_threads()
         if children.num_gpus > 0 and not torch.cuda.is_available():
             raise RuntimeError(
                 f"children.num_gpus={children.num_gpus:g}: torch {torch.__version__} sees no CUDA "
@@ -101,15 +101,16 @@ class ChildWorker:
         gc.collect()
         gc.freeze()
 
-    def is_ready(self) -> bool:
-        """Answer, once the worker has been constructed."""
-        return True
+    @control
+    def ping(self) -> None:
+        """Answer: the process lives."""
 
     def train(self, child: Child, is_alone: bool = False) -> TrialResult:
         """Train and validate a child; see `child.training.ChildTrainer.train`.
 
         is_alone: wait until no other child is on the GPU, and keep it so.
         """
+        self._set_threads()
         with self._entered(is_alone), _alive():
             return self._trainer.train(
                 partial(self._task.build, child.architecture, self._data),
@@ -120,6 +121,7 @@ class ChildWorker:
 
     def test(self, child: Child, test: Any) -> tuple[TrialResult, float]:
         """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
+        self._set_threads()
         with self._entered(is_alone=True), _alive():
             return self._trainer.test(
                 partial(self._task.build, child.architecture, self._data),
@@ -128,6 +130,11 @@ class ChildWorker:
                 learning_rate=self._task.learning_rate(child.architecture),
                 report=partial(_log, child.trial, self._task.metric),
             )
+
+    def _set_threads(self) -> None:
+        # Results repeat bit for bit only with the same number of threads. It is set where it is
+        # used: Ray constructs an actor in another thread than it calls it in.
+        torch.set_num_threads(self._num_threads)
 
     def _entered(self, is_alone: bool) -> AbstractContextManager[None]:
         if self._gate is None:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+T = TypeVar("T")
+
+# Beside its work, which is one call at a time, an actor answers those of this group: whether it
+# lives, and what is asked of it meanwhile.
+CONTROL = "control"
+NUM_CONTROL_THREADS = 2
+
+
+def control(method: T) -> T:
+    """Mark a method of an actor that is answered while another works."""
+    mark: Any = ray.method(concurrency_group=CONTROL)
+    marked: T = mark(method)
+    return marked
 
 
 def spawn(
-    kind: type, *arguments: Any, num_cpus: float = 0, num_gpus: float = 0, num_threads: int = 1
+    kind: type,
+    *arguments: Any,
+    num_cpus: float = 0,
+    num_gpus: float = 0,
+    is_restarted: bool = False,
+    is_here: bool = False,
 ) -> Any:
     """Start an actor that wraps an object of a plain class, and give its handle.
 
@@ -16,13 +36,22 @@ def spawn(
         kind: the class. arguments are those of its constructor.
         num_cpus, num_gpus: what Ray sets aside. Shards, replicas and the ledger ask for nothing:
             they are light, and on a laptop every core belongs to the children.
-        num_threads: methods that may run at the same time.
+        is_restarted: Ray makes it again, from the same arguments, whenever its process dies; the
+            handle stays good.
+        is_here: on this node, and no other.
     """
-    options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_concurrency": num_threads}
-    return ray.remote(kind).options(**options).remote(*arguments)
+    options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    if is_restarted:
+        options["max_restarts"] = -1
+    if is_here:
+        node = ray.get_runtime_context().get_node_id()
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+    remote: Any = ray.remote  # its stubs do not know the groups
+    made = remote(concurrency_groups={CONTROL: NUM_CONTROL_THREADS})(kind)
+    return made.options(**options).remote(*arguments)
 
 
-def summary_of(error: Exception) -> str:
+def summary_of(error: BaseException) -> str:
     """Give the one line of an error of Ray's that says what happened; the rest is traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, ray.exceptions.RayActorError) and error.actor_init_failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,20 +16,23 @@ from controller.policy import PolicySettings
 from controller.random_search import RandomSearch
 from controller.reinforce import Reinforce
 from controller.replica import ControllerReplica
+from controller.rounds import RoundSettings
 from controller.strategy import Strategy
 from ps.client import ClientSettings, ShardClient
 from ps.credentials import Identity
 from ps.layout import Layout
 from workers.child import ChildrenSettings, spawn_child_worker
 from workers.ledger import RemoteLedger
-from workers.pool import ChildPool
+from workers.pool import ChildPool, PoolStatus
 from workers.process import ProcessSetup
+from workers.remote import control
 
 
 @dataclass(frozen=True)
 class ReplicaPlan:
     """What all replicas of a search have in common."""
 
+    life: int  # of the search
     seed: int
     strategy: Literal["reinforce", "random"]
     task: Task
@@ -38,56 +42,90 @@ class ReplicaPlan:
     client: ClientSettings
     certificates: Path | None  # the folder of the replicas' own; None without TLS
     children: ChildrenSettings
+    rounds: RoundSettings
+    addresses: tuple[str, ...]  # of shards that somebody else starts; empty: the ledger knows them
 
 
 class ReplicaProcess:
     """Holds one controller replica and owns its child workers: they die with it."""
 
     def __init__(
-        self, setup: ProcessSetup, replica: int, plan: ReplicaPlan, ledger: Any, data: list[Any]
+        self,
+        setup: ProcessSetup,
+        replica: int,
+        plan: ReplicaPlan,
+        ledger: Any,
+        data: list[Any],
+        num_workers: int,
     ) -> None:
-        """Make the replica and its child workers.
+        """Begin a life of the replica, and to start its child workers.
 
         Args:
             ledger: handle of the LedgerProcess actor.
             data: one reference to the search's data, in a list so that Ray passes it on as it is.
+            num_workers: child workers, for now.
         """
-        setup.enter(f"replica-{replica}")
-        torch.set_num_threads(1)
-        self._plan = plan
         name = f"replica-{replica}"
+        setup.enter(name)
+        self._plan = plan
         self._identity = Identity.load(plan.certificates, name) if plan.certificates else None
-        space = plan.task.space
+        self._ledger = RemoteLedger(ledger)
         worker_numbers = itertools.count()
+        self._children = ChildPool(
+            lambda: spawn_child_worker(
+                setup,
+                f"child-{replica}-{next(worker_numbers)}",
+                plan.task,
+                data[0],
+                plan.children,
+            ),
+            num_workers,
+            plan.children.max_deaths,
+            shares_gpu=plan.children.shares_gpu,
+        )
         self._replica = ControllerReplica(
             replica,
+            plan.life,
             plan.seed,
-            space,
-            _strategy(plan, space),
-            RemoteLedger(ledger),
-            ChildPool(
-                lambda: spawn_child_worker(
-                    setup,
-                    f"child-{replica}-{next(worker_numbers)}",
-                    plan.task,
-                    data[0],
-                    plan.children,
-                ),
-                plan.children.per_replica,
-                plan.children.max_deaths,
-                shares_gpu=plan.children.shares_gpu,
-            ),
+            plan.task.space,
+            _strategy(plan, plan.task.space),
+            self._ledger,
+            self._children,
+            plan.children.per_replica,
+            plan.rounds,
         )
 
-    def run(self, addresses: tuple[str, ...]) -> None:
-        """Run with the shards at these addresses until the budget is spent or drained."""
+    def run(self) -> None:
+        """Run until no place in the budget is free or until drained."""
+        torch.set_num_threads(1)
         plan = self._plan
+        addresses = plan.addresses or self._published
         with ShardClient(plan.layout, addresses, plan.client, self._identity) as shards:
             self._replica.run(shards)
 
+    @control
+    def ping(self) -> None:
+        """Answer: the process lives."""
+
+    @control
     def drain(self) -> None:
         """Let `run` return after its round."""
         self._replica.drain()
+
+    @control
+    def resize(self, num_workers: int) -> None:
+        """Have so many child workers from now on."""
+        self._children.resize(num_workers)
+
+    @control
+    def status(self) -> PoolStatus:
+        """Say how many child workers there are."""
+        return self._children.status
+
+    def _published(self) -> Sequence[str]:
+        """Give where the shards are now, as far as they have said it."""
+        known = self._ledger.addresses()
+        return [known.get(shard, "") for shard in range(self._plan.layout.num_shards)]
 
 
 def _strategy(plan: ReplicaPlan, space: Space) -> Strategy:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ps.credentials import Identity
 from ps.plan import ShardPlan
 from ps.server import ServerSettings, ShardServer
+from workers.ledger import RemoteLedger
 from workers.process import ProcessSetup
+from workers.remote import control
 
 
 class ShardProcess:
@@ -18,19 +21,34 @@ class ShardProcess:
     def __init__(
         self,
         setup: ProcessSetup,
+        life: int,
         plan: ShardPlan,
         settings: ServerSettings,
         folder: Path,
         identity: Identity | None,
+        ledger: Any,
     ) -> None:
-        """Begin a life of the shard whose state is in the folder."""
+        """Begin a life of the shard whose state is in the folder, and make known where it is.
+
+        A process of an earlier life that is only frozen may hold the folder still: it is fenced.
+
+        Args:
+            life: of the search. ledger: handle of the LedgerProcess actor.
+        """
         setup.enter(f"shard-{plan.shard}")
         torch.set_num_threads(1)
-        self._server = ShardServer(plan, settings, folder, f"{settings.host}:0", identity)
+        address = f"{settings.host}:0"
+        self._server = ShardServer(plan, settings, folder, address, identity, is_taking_over=True)
+        RemoteLedger(ledger).publish(life, plan.shard, self._server.address)
 
-    def address(self) -> str:
-        """Give the host:port that the shard answers at."""
-        return self._server.address
+    @control
+    def ping(self) -> None:
+        """Answer: the process lives."""
+
+    @control
+    def close(self) -> None:
+        """Drain the shard and stop it."""
+        self._server.close()
 
     def serve(self) -> None:
         """Return when the shard has been closed: whoever waits for this hears of its death.
@@ -39,7 +57,3 @@ class ShardProcess:
             ps.errors.StateError: its state failed it.
         """
         self._server.wait()
-
-    def close(self) -> None:
-        """Drain the shard and stop it."""
-        self._server.close()

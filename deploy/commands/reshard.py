@@ -172,8 +172,9 @@ def _check_pushes(run: Run) -> None:
     if pushes:
         names = ", ".join(f"r{push.replica}#{push.sequence}" for push in pushes)
         raise UserMistake(
-            f"{run.path} has open pushes ({names}): must have none; one Ctrl-C ends a search with "
-            "all its pushes finished, and those of an ended one cannot be finished yet"
+            f"{run.path} has open pushes ({names}): must have none; go on with the search (nasrl "
+            f"search --resume {run.path}) and stop it again, by one Ctrl-C or nasrl stop: it ends "
+            "with all its pushes finished"
         )
 
 

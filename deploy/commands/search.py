@@ -35,12 +35,23 @@ INTERRUPTED = 130
     help="Where the run is kept; must not exist. [default: runs/NAME-DATE-TIME]",
 )
 @click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Go on with the search of this run directory, however it ended; --set may change the "
+    "budget, the replicas, the children and the limits.",
+)
+@click.option(
     "--example",
     is_flag=True,
     help="Print the settings file that would be read, to copy, and exit.",
 )
 def search(
-    settings: Path | None, overrides: tuple[str, ...], run_dir: Path | None, example: bool
+    settings: Path | None,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    resume: Path | None,
+    example: bool,
 ) -> int:
     """Run a search, and print the best network found.
 
@@ -48,16 +59,21 @@ def search(
     cifar10-paper-v1, -v2 and -v3. Without it digits is run, a small search that takes 1 to 4
     minutes on two cores; --example prints its file, which explains every setting.
 
-    Ctrl-C stops the search after the networks in training; a second Ctrl-C stops it at once. The
-    exit code is 0 for a finished search, 130 for a stopped one, 1 for one that failed or in which
-    no network could be trained, and 2 when nothing was started because of a mistake in what was
-    given: the command, the settings, the data, or more CPUs or GPUs asked for than there are.
+    Ctrl-C stops the search after the networks in training; a second Ctrl-C stops it at once.
+    However it ended, and if its machine was switched off, `nasrl search --resume RUN` goes on with
+    it: the same policy, the same trials; what was recorded stays, and what was in training is
+    trained again.
+
+    The exit code is 0 for a finished search, 130 for a stopped one, 1 for one that failed or in
+    which no network could be trained, and 2 when nothing was started because of a mistake in what
+    was given: the command, the settings, the data, or more CPUs or GPUs asked for than there are.
     """
     # Slow to import, and not needed to say what is wrong with a command.
     from deploy.interrupts import Interrupts
     from deploy.launch import SearchError, SearchRefused, run_search
     from deploy.progress import LiveWatcher, PlainWatcher
     from deploy.ready import DEFAULT
+    from deploy.resume import resumed_settings
     from deploy.run import Run, RunError
     from deploy.settings_file import SettingsError, example_text, load_settings
     from deploy.summary import summarize
@@ -71,12 +87,19 @@ def search(
         except SettingsError as error:
             raise UserMistake(str(error)) from error
         return 0
+    if resume is not None and (settings is not None or run_dir is not None):
+        given = "SETTINGS" if settings is not None else "--run-dir"
+        raise click.UsageError(f"--resume, {given}: must be one of them; a run has its settings")
     try:
-        chosen = load_settings(settings, overrides)
-        name = settings.stem if settings else DEFAULT
-        run = Run.create(
-            run_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", chosen
-        )
+        if resume is not None:
+            run = Run(resume)
+            chosen = resumed_settings(run, overrides)
+        else:
+            chosen = load_settings(settings, overrides)
+            name = settings.stem if settings else DEFAULT
+            run = Run.create(
+                run_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", chosen
+            )
     except (SettingsError, RunError) as error:
         raise UserMistake(str(error)) from error
     console = Console()
@@ -87,12 +110,12 @@ def search(
             result = run_search(chosen, run, watcher, lambda: interrupts.is_requested)
     except SearchError as error:
         logger.exception("the search failed")
-        where = "" if run.discard_if_empty() else f"\nWhat was recorded stays in {run.path}"
+        where = "" if run.discard_if_empty() else f"\n{_what_stays(run.path)}"
         kind = UserMistake if isinstance(error, SearchRefused) else click.ClickException
         raise kind(f"{error}{where}") from error
     except KeyboardInterrupt:
-        stays = "" if run.discard_if_empty() else f"; what was recorded stays in {run.path}"
-        click.echo(f"stopped at once{stays}")
+        where = "" if run.discard_if_empty() else f"\n{_what_stays(run.path)}"
+        click.echo(f"stopped at once{where}")
         return INTERRUPTED
     except BaseException:
         run.discard_if_empty()
@@ -104,6 +127,11 @@ def search(
     if result.progress.state != "finished":
         return INTERRUPTED
     return 1 if result.has_no_network else 0
+
+
+def _what_stays(path: Path) -> str:
+    go_on = f"{_program()} search --resume {shlex.quote(str(path))}"
+    return f"What was recorded stays; go on with {go_on}"
 
 
 def _program() -> str:

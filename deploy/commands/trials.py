@@ -29,6 +29,7 @@ CSV_COLUMNS = (
     "depth",
     "seed",
     "architecture",
+    "reused_from",
     "reason",
 )
 

@@ -20,11 +20,12 @@ from controller.trial import Start
 
 search = SearchRecord(5, Baseline(0.5), ScheduleSettings(), ACCURACY, {}, {})
 ledger = Ledger.create(sys.argv[1], search)
-owner = ledger.enlist(0)
+life = ledger.begin_life("here", 1)
+owner = ledger.enlist(0, life).owner
 [place, other] = ledger.reserve(owner, 2)
 ledger.start(owner, [Start(1, (("color", 1),), (-0.5,), {"color": 1}, "color 1", 7, (3,))])
 stamp = ledger.record(owner, 1, TrialResult("completed", 0.5, (0.5,), 0.5, 10, 1.0))
-sequence = ledger.open_push(owner, [1], (3,), b"12345678")
+sequence = ledger.open_push(owner, [1], (3,), (2,), b"12345678")
 print(owner.incarnation, place.trial, stamp.reward, stamp.baseline, sequence, flush=True)
 os._exit(9)
 """
@@ -49,8 +50,8 @@ def test_ledger_of_a_process_that_died_goes_on_under_a_new_life(url):
     subprocess.run([sys.executable, "-c", PROGRAM, url], capture_output=True, timeout=60)
 
     with Ledger(url) as ledger:
-        owner = ledger.enlist(0)
+        owner = ledger.enlist(0, 1).owner
         assert owner.incarnation == 2
-        assert [place.trial for place in ledger.reserve(owner, 9)] == [3, 4, 5]
-        ledger.close_push(owner, 1, (4,), (0,))
+        assert [place.trial for place in ledger.reserve(owner, 9)] == [2, 3, 4, 5]
+        ledger.close_push(owner, 1, (4,), (0,), (1,))
         assert ledger.pushes()[0].versions == [4]

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sql
 from support.children import completed, infeasible, start_of
 from support.clock import FakeClock
+from support.rounds import record
 
+from controller.database import METADATA, READS_ONLY, TRIALS, connect
+from controller.errors import LedgerUnavailable
 from controller.ledger import Ledger
-
-
-def record(ledger, owner, results):
-    """Run trials with the results given, and give their numbers."""
-    trials = [reservation.trial for reservation in ledger.reserve(owner, len(results))]
-    ledger.start(owner, [start_of(trial) for trial in trials])
-    for trial, result in zip(trials, results, strict=True):
-        ledger.record(owner, trial, result)
-    return trials
+from controller.ledger_reader import LedgerReader
 
 
 @pytest.fixture
-def locked(tmp_path):
-    """A connection of somebody else who has begun to write, and has not committed."""
-    path = tmp_path / "ledger.sqlite"
-    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
-        yield lambda: connection.execute("BEGIN EXCLUSIVE") and connection
+def begin(url):
+    """Give a function that begins a transaction of somebody else; it is never committed."""
+    engine = connect(url)
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.dispose)
+
+        def start(**options):
+            connection = stack.enter_context(engine.connect().execution_options(**options))
+            connection.begin()
+            return connection
+
+        yield start
+
+
+def test_database_without_tables_holds_no_search(empty_url):
+    with LedgerReader(empty_url) as reader:
+        assert not reader.is_begun
+        with pytest.raises(LedgerUnavailable, match=r"^the database .*search"):
+            reader.progress()
 
 
 # --- Progress.
@@ -38,11 +48,11 @@ def test_progress_of_a_search_just_begun_has_no_rewards(ledger):
     assert (progress.state, progress.reason) == ("running", "")
     assert (progress.num_trials, progress.num_recorded, progress.num_infeasible) == (10, 0, 0)
     assert (progress.recent_reward, progress.best) == (None, None)
-    assert (progress.started_at, progress.ended_at) == (1001.0, None)
+    assert (progress.started_at, progress.ended_at) == (1000 + 2**-10, None)
 
 
 def test_progress_counts_what_is_recorded_and_not_what_runs(ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     record(ledger, owner, [completed(0.25), infeasible(), completed(0.75), completed(0.5)])
     ledger.reserve(owner, 2)
     ledger.start(owner, [start_of(5)])
@@ -56,7 +66,7 @@ def test_progress_counts_what_is_recorded_and_not_what_runs(ledger):
 
 
 def test_progress_of_infeasible_trials_alone_has_no_best(ledger):
-    record(ledger, ledger.enlist(0), [infeasible(), infeasible()])
+    record(ledger, ledger.enlist(0, 1).owner, [infeasible(), infeasible()])
 
     progress = ledger.progress()
 
@@ -69,7 +79,7 @@ def test_recent_reward_is_the_mean_of_the_last_30_that_arrived_whatever_the_cloc
 ):
     create_ledger(num_trials=40)
     with Ledger(url, FakeClock(step=0.0)) as ledger:
-        owner = ledger.enlist(0)
+        owner = ledger.enlist(0, 1).owner
         trials = [reservation.trial for reservation in ledger.reserve(owner, 40)]
         ledger.start(owner, [start_of(trial) for trial in trials])
         for trial in reversed(trials):
@@ -80,7 +90,7 @@ def test_recent_reward_is_the_mean_of_the_last_30_that_arrived_whatever_the_cloc
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
 def test_progress_of_a_search_that_has_ended_says_how(ledger, open_ledger, state):
-    ledger.end(state, reason="the reason")
+    ledger.end(1, state, reason="the reason")
 
     progress = open_ledger().progress()
 
@@ -96,7 +106,7 @@ def test_progress_of_a_search_that_has_ended_says_how(ledger, open_ledger, state
     [(0, []), (1, [3]), (2, [3, 6]), (3, [3, 6, 1]), (4, [3, 6, 1, 5]), (9, [3, 6, 1, 5])],
 )
 def test_top_trials_are_the_completed_ones_of_the_highest_reward(ledger, top, numbers):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     rewards = [completed(reward) for reward in (0.5, 0.75, 0.25, 0.75)]
     record(ledger, owner, [rewards[0], infeasible(), rewards[1], infeasible(), *rewards[2:]])
     ledger.reserve(owner, 1)
@@ -105,7 +115,7 @@ def test_top_trials_are_the_completed_ones_of_the_highest_reward(ledger, top, nu
 
 
 def test_trials_are_given_by_number_in_whatever_order_they_were_recorded(ledger):
-    owner, other = ledger.enlist(0), ledger.enlist(1)
+    owner, other = ledger.enlist(0, 1).owner, ledger.enlist(1, 1).owner
     ledger.reserve(owner, 2)
     record(ledger, other, [completed(0.5), completed(0.25)])
 
@@ -126,26 +136,23 @@ READERS = {
     "top trials": lambda ledger: len(ledger.trials(top=5)),
     "pushes": lambda ledger: len(ledger.pushes()),
     "test accuracies": lambda ledger: len(ledger.tests()),
+    "lives": lambda ledger: len(ledger.lives()),
+    "addresses": lambda ledger: len(ledger.addresses()),
+    "unsettled replicas": lambda ledger: len(ledger.unsettled_replicas()),
 }
 
 
 @pytest.mark.timeout(20)  # a reader that waits for the writer waits for 30 s
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
-def test_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(
-    ledger, url, tmp_path, locked, read
-):
-    owner = ledger.enlist(0)
+def test_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(ledger, url, begin, read):
+    owner = ledger.enlist(0, 1).owner
     trials = record(ledger, owner, [completed(0.5)])
-    ledger.open_push(owner, trials, (0,), b"1234")
+    ledger.open_push(owner, trials, (0,), (0,), b"1234")
     ledger.record_test(1, 0.5)
-    writer = locked()
-    for table in ("tests", "trials", "pushes", "search"):
-        writer.execute(f"DELETE FROM {table}")
-    with (
-        contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", timeout=0)) as third,
-        pytest.raises(sqlite3.OperationalError, match="locked"),
-    ):
-        third.execute("BEGIN IMMEDIATE")
+    ledger.publish(1, 0, "a:1")
+    writer = begin()
+    for table in reversed(METADATA.sorted_tables):
+        writer.execute(table.delete())
 
     seen = read(ledger)
     with Ledger(url) as fresh:
@@ -155,14 +162,37 @@ def test_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(
 
 
 @pytest.mark.timeout(20)  # a writer that waits for a reader waits for 30 s
-def test_writer_does_not_wait_for_a_reader(ledger, tmp_path):
-    owner = ledger.enlist(0)
-    path = tmp_path / "ledger.sqlite"
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        before = reader.execute("SELECT count(*) FROM trials").fetchone()
+def test_writer_does_not_wait_for_a_reader_who_goes_on_to_see_what_was(ledger, begin):
+    owner = ledger.enlist(0, 1).owner
+    reader = begin(**READS_ONLY)
+    count = sql.select(sql.func.count()).select_from(TRIALS)
+    assert reader.execute(count).scalar() == 0
 
-        assert len(ledger.reserve(owner, 3)) == 3
+    assert len(ledger.reserve(owner, 3)) == 3
 
-        assert before == (0,)
-        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (0,)
+    assert reader.execute(count).scalar() == 0
+
+
+def test_writer_that_waits_for_long_is_told_and_may_try_again(url, ledger, begin, monkeypatch):
+    owner = ledger.enlist(0, 1).owner
+    monkeypatch.setattr("controller.database.LOCK_TIMEOUT_S", 0.5)
+    with Ledger(url) as impatient:
+        writer = begin()
+        with pytest.raises(LedgerUnavailable, match=r"^the database .*: .*lock"):
+            impatient.reserve(owner, 3)
+        writer.rollback()
+
+        assert len(impatient.reserve(owner, 3)) == 3
+
+
+def test_writers_wait_for_each_other(ledger, begin):
+    owner = ledger.enlist(0, 1).owner
+    writer = begin()
+
+    with ThreadPoolExecutor() as threads:
+        reserved = threads.submit(ledger.reserve, owner, 3)
+        with pytest.raises(TimeoutError):
+            reserved.result(timeout=0.3)
+        writer.rollback()
+
+        assert len(reserved.result(timeout=10)) == 3

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import math
+from dataclasses import replace
 
 import pytest
 from support.children import completed, infeasible, start_of
+from support.rounds import at_once, begin
 
 from child.metric import ACCURACY
 from controller.baseline import Baseline
-from controller.errors import NotOwner, WrongState
+from controller.errors import NotOwner, Superseded, WrongState
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from controller.schedule import ScheduleSettings
@@ -20,33 +21,16 @@ from controller.trial import Owner, Reservation, Stamp
 NUM_THREADS = 8
 
 
-def begin(ledger, owner, number):
-    """Reserve and start so many trials, and give their numbers."""
-    trials = [reservation.trial for reservation in ledger.reserve(owner, number)]
-    ledger.start(owner, [start_of(trial) for trial in trials])
-    return trials
-
-
-def at_once(calls):
-    """Run all calls at the same time, each in a thread, and give what they return."""
-    barrier = threading.Barrier(len(calls))
-
-    def run(call):
-        barrier.wait(timeout=10)
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(run, calls))
-
-
 # --- Beginning.
 
 
 def test_ledger_created_again_is_refused_and_as_it_was(ledger, url, contents):
-    begin(ledger, ledger.enlist(0), 2)
+    begin(ledger, ledger.enlist(0, 1).owner, 2)
     before = contents()
 
-    with pytest.raises(WrongState, match=r"^sqlite:///.* holds a search already; a new one needs"):
+    with pytest.raises(
+        WrongState, match=r"^\w+(\+\w+)?://.* holds a search already; a new one needs"
+    ):
         Ledger.create(url, SearchRecord(5, Baseline(0.5), ScheduleSettings(), ACCURACY, {}, {}))
 
     assert contents() == before
@@ -76,16 +60,19 @@ def test_ledger_just_created_has_nothing_in_it(ledger):
 
 
 def test_reservations_are_numbered_from_1_until_the_budget_is_spent(ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
 
-    taken = [[r.trial for r in ledger.reserve(owner, 4)] for _ in range(4)]
+    held, taken = [], []
+    for _ in range(4):
+        taken.append([place.trial for place in ledger.reserve(owner, 4, held)])
+        held += taken[-1]
 
     assert taken == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
 
 
 def test_reservations_have_the_depth_of_their_trial(create_ledger):
     ledger = create_ledger(schedule=ScheduleSettings(num_layers=2, increase=3, increase_every=2))
-    one, other = ledger.enlist(0), ledger.enlist(1)
+    one, other = ledger.enlist(0, 1).owner, ledger.enlist(1, 1).owner
 
     assert ledger.reserve(one, 3) == [Reservation(1, 2), Reservation(2, 2), Reservation(3, 5)]
     assert ledger.reserve(other, 3) == [Reservation(4, 5), Reservation(5, 8), Reservation(6, 8)]
@@ -93,7 +80,7 @@ def test_reservations_have_the_depth_of_their_trial(create_ledger):
 
 
 def test_reservation_is_in_the_ledger_before_anything_else_is_known(ledger):
-    owner = ledger.enlist(7)
+    owner = ledger.enlist(7, 1).owner
 
     ledger.reserve(owner, 1)
 
@@ -110,9 +97,11 @@ def test_reservations_by_many_at_once_are_exactly_the_budget(create_ledger, open
 
     def reserve_all(replica):
         ledger = ledgers[replica % 2]
-        owner = ledger.enlist(replica)
-        rounds = itertools.islice(iter(lambda: ledger.reserve(owner, 3), []), num_trials)
-        return owner, [place.trial for places in rounds for place in places]
+        owner = ledger.enlist(replica, 1).owner
+        held = []
+        for places in iter(lambda held=held: ledger.reserve(owner, 3, held), []):
+            held += [place.trial for place in places]
+        return owner, held
 
     reserved = at_once([lambda replica=i: reserve_all(replica) for i in range(NUM_THREADS)])
 
@@ -127,12 +116,14 @@ def test_trials_run_by_many_at_once_are_recorded_each_once(create_ledger, open_l
 
     def run_all(replica):
         ledger = ledgers[replica % 2]
-        owner = ledger.enlist(replica)
+        owner = ledger.enlist(replica, 1).owner
         stamps = {}
         for trials in itertools.islice(iter(lambda: begin(ledger, owner, 2), []), num_trials):
             for trial in trials:
                 stamps[trial] = ledger.record(owner, trial, completed(trial / num_trials))
-            ledger.close_push(owner, ledger.open_push(owner, trials, [0], b"1234"), [1], [0])
+            ledger.close_push(
+                owner, ledger.open_push(owner, trials, [0], [0], b"1234"), [1], [0], [0]
+            )
         return stamps
 
     stamps = {}
@@ -160,26 +151,31 @@ def test_trials_run_by_many_at_once_are_recorded_each_once(create_ledger, open_l
 def test_enlisting_again_gives_growing_incarnations(ledger, open_ledger):
     other = open_ledger()
 
-    owners = [ledger.enlist(4), other.enlist(4), ledger.enlist(5), ledger.enlist(4)]
+    owners = [
+        ledger.enlist(4, 1).owner,
+        other.enlist(4, 1).owner,
+        ledger.enlist(5, 1).owner,
+        ledger.enlist(4, 1).owner,
+    ]
 
     assert owners == [Owner(4, 1), Owner(4, 2), Owner(5, 1), Owner(4, 3)]
 
 
 def test_enlisting_at_once_gives_each_life_its_own_incarnation(ledger):
-    owners = at_once([lambda: ledger.enlist(4)] * NUM_THREADS)
+    owners = at_once([lambda: ledger.enlist(4, 1).owner] * NUM_THREADS)
 
     assert sorted(owners) == [Owner(4, i) for i in range(1, NUM_THREADS + 1)]
 
 
 def test_life_of_a_replica_that_never_enlisted_is_refused(ledger):
-    with pytest.raises(NotOwner, match=r"^replica 3, incarnation 1: must be the newest, None"):
+    with pytest.raises(Superseded, match=r"^replica 3, incarnation 1: must be the newest, None"):
         ledger.reserve(Owner(3, 1), 1)
 
 
 def test_trial_of_another_replica_cannot_be_started_or_recorded(ledger, contents):
-    owner, other = ledger.enlist(0), ledger.enlist(1)
+    owner, other = ledger.enlist(0, 1).owner, ledger.enlist(1, 1).owner
     [started] = begin(ledger, owner, 1)
-    ledger.reserve(owner, 1)
+    ledger.reserve(owner, 1, [started])
     before = contents()
 
     whose = "belongs to replica 0, incarnation 1; replica 1, incarnation 1, must not"
@@ -192,10 +188,10 @@ def test_trial_of_another_replica_cannot_be_started_or_recorded(ledger, contents
 
 
 def test_trial_of_an_earlier_life_cannot_be_started_or_recorded(ledger, contents):
-    earlier = ledger.enlist(0)
+    earlier = ledger.enlist(0, 1).owner
     [started] = begin(ledger, earlier, 1)
-    ledger.reserve(earlier, 1)
-    owner = ledger.enlist(0)
+    ledger.reserve(earlier, 1, [started])
+    owner = ledger.enlist(0, 1).owner
     before = contents()
 
     whose = "belongs to replica 0, incarnation 1; replica 0, incarnation 2, must not"
@@ -211,7 +207,7 @@ def test_trial_of_an_earlier_life_cannot_be_started_or_recorded(ledger, contents
 
 
 def test_start_writes_down_all_that_the_child_is_trained_from(ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     ledger.reserve(owner, 3)
     start = start_of(2)
 
@@ -228,23 +224,23 @@ def test_start_writes_down_all_that_the_child_is_trained_from(ledger):
     assert [t.state for t in ledger.trials()] == ["reserved", "started", "reserved"]
 
 
-def test_start_of_a_trial_that_was_started_is_refused(ledger, contents):
-    owner = ledger.enlist(0)
+def test_start_of_a_trial_that_was_started_with_another_architecture_is_refused(ledger, contents):
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 1)
     before = contents()
 
     with pytest.raises(WrongState, match=r"^trial 1 is started: must be reserved to start it$"):
-        ledger.start(owner, [start_of(1)])
+        ledger.start(owner, [start_of(1, size=2)])
 
     assert contents() == before
 
 
 def test_start_of_several_with_one_that_was_not_reserved_starts_none(ledger, contents):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     ledger.reserve(owner, 2)
     before = contents()
 
-    with pytest.raises(WrongState, match=r"^trial 3: must be reserved to start it; it does not"):
+    with pytest.raises(WrongState, match=r"^trial 3: must exist to start it; it does not$"):
         ledger.start(owner, [start_of(1), start_of(2), start_of(3)])
 
     assert contents() == before
@@ -254,7 +250,7 @@ def test_start_of_several_with_one_that_was_not_reserved_starts_none(ledger, con
 
 
 def test_record_writes_down_the_result(ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 2)
 
     ledger.record(owner, 1, completed(0.5))
@@ -269,8 +265,20 @@ def test_record_writes_down_the_result(ledger):
     assert (bad.validation, bad.reason) == (None, "CUDA out of memory")
 
 
+def test_record_keeps_figures_that_are_not_finite_and_numbers_that_are_large(ledger):
+    owner = ledger.enlist(0, 1).owner
+    begin(ledger, owner, 1)
+    figures = (math.inf, -math.inf, 1e308, 0.1 + 0.2)
+
+    ledger.record(owner, 1, replace(completed(0.5), validations=figures, num_parameters=2**53 + 1))
+
+    [trial] = ledger.trials()
+    assert trial.validations == list(figures)
+    assert trial.num_parameters == 2**53 + 1
+
+
 def test_stamp_is_the_average_of_the_rewards_recorded_before(ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 6)
     results = {
         3: completed(0.8),
@@ -297,7 +305,7 @@ def test_stamp_is_the_average_of_the_rewards_recorded_before(ledger):
 
 
 def test_baseline_after_first_rewards_of_0_is_0_and_moves_slowly(ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 3)
 
     stamps = [ledger.record(owner, 1, infeasible()), ledger.record(owner, 2, completed(0.8))]
@@ -308,7 +316,7 @@ def test_baseline_after_first_rewards_of_0_is_0_and_moves_slowly(ledger):
 
 def test_baseline_starts_where_the_search_says_and_moves_on_from_the_first_reward(create_ledger):
     ledger = create_ledger(baseline=Baseline(0.75, start=0.3))
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 3)
 
     stamps = [ledger.record(owner, trial, completed(0.8)) for trial in (2, 1, 3)]
@@ -319,7 +327,7 @@ def test_baseline_starts_where_the_search_says_and_moves_on_from_the_first_rewar
 
 def test_baseline_that_has_moved_already_goes_on_from_there(create_ledger):
     ledger = create_ledger(baseline=Baseline(0.75, start=0.3).moved_by(0.4))
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 2)
 
     stamps = [ledger.record(owner, trial, completed(0.8)) for trial in (1, 2)]
@@ -329,7 +337,7 @@ def test_baseline_that_has_moved_already_goes_on_from_there(create_ledger):
 
 def test_baseline_is_in_the_database_and_not_in_the_ledger_that_moved_it(ledger, open_ledger):
     other = open_ledger()
-    one_owner, other_owner = ledger.enlist(0), other.enlist(1)
+    one_owner, other_owner = ledger.enlist(0, 1).owner, other.enlist(1, 1).owner
     begin(ledger, one_owner, 1)
     begin(other, other_owner, 2)
 
@@ -342,7 +350,7 @@ def test_baseline_is_in_the_database_and_not_in_the_ledger_that_moved_it(ledger,
     "again", [completed(0.5), completed(0.9), infeasible()], ids=["same", "better", "infeasible"]
 )
 def test_record_again_gives_the_first_stamp_and_changes_nothing(ledger, contents, again):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 3)
     ledger.record(owner, 1, completed(0.3))
     first = ledger.record(owner, 2, completed(0.5))
@@ -355,7 +363,7 @@ def test_record_again_gives_the_first_stamp_and_changes_nothing(ledger, contents
 
 
 def test_record_of_an_infeasible_trial_again_gives_the_first_stamp(ledger, contents):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 1)
     first = ledger.record(owner, 1, infeasible())
     before = contents()
@@ -365,13 +373,13 @@ def test_record_of_an_infeasible_trial_again_gives_the_first_stamp(ledger, conte
 
 
 def test_record_of_a_trial_that_was_not_started_is_refused(ledger, contents):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     ledger.reserve(owner, 1)
     before = contents()
 
     with pytest.raises(WrongState, match=r"^trial 1 is reserved: must be started to record it$"):
         ledger.record(owner, 1, completed(0.5))
-    with pytest.raises(WrongState, match=r"^trial 2: must be started to record it; it does not"):
+    with pytest.raises(WrongState, match=r"^trial 2: must exist to record it; it does not$"):
         ledger.record(owner, 2, completed(0.5))
 
     assert contents() == before
@@ -379,7 +387,7 @@ def test_record_of_a_trial_that_was_not_started_is_refused(ledger, contents):
 
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), float("-inf")])
 def test_record_of_a_reward_that_is_not_finite_is_refused(ledger, contents, reward):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 1)
     before = contents()
 
@@ -393,7 +401,7 @@ def test_record_of_a_reward_that_is_not_finite_is_refused(ledger, contents, rewa
 
 
 def test_record_test_a_second_time_is_refused_and_the_first_stays(ledger, open_ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 2)
     ledger.record(owner, 1, completed(0.5))
 
@@ -404,8 +412,18 @@ def test_record_test_a_second_time_is_refused_and_the_first_stays(ledger, open_l
     assert ledger.tests() == {1: 0.875}
 
 
+def test_record_test_again_with_the_same_figure_changes_nothing(ledger, contents):
+    begin(ledger, ledger.enlist(0, 1).owner, 1)
+    ledger.record_test(1, 0.1 + 0.2)
+    before = contents()
+
+    ledger.record_test(1, 0.1 + 0.2)
+
+    assert contents() == before
+
+
 def test_record_test_of_many_trials_keeps_each(ledger):
-    owner = ledger.enlist(0)
+    owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 3)
 
     ledger.record_test(3, 0.25)
@@ -415,7 +433,7 @@ def test_record_test_of_many_trials_keeps_each(ledger):
 
 
 def test_record_test_of_a_trial_that_does_not_exist_is_refused(ledger):
-    ledger.reserve(ledger.enlist(0), 1)
+    ledger.reserve(ledger.enlist(0, 1).owner, 1)
 
     with pytest.raises(WrongState, match=r"^trial 2: must exist"):
         ledger.record_test(2, 0.5)

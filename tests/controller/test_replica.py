@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from support.children import FakeChildren, completed, infeasible
+from support.searches import (
+    IMPATIENT,
+    NUM_SHARDS,
+    SEARCH_SEED,
+    assert_complete,
+    make_reinforce,
+    make_replica,
+    mean_choice,
+    run_search,
+)
 from support.spaces import ChainSpace, ConditionalSpace
 
 from controller import seeds
-from controller.errors import NotOwner
+from controller.errors import Superseded
 from controller.ledger import Ledger
-from controller.policy import Policy, PolicySettings
 from controller.random_search import RandomSearch
-from controller.reinforce import Reinforce
 from controller.replica import ControllerReplica
 from controller.rollout import Rollout
 from controller.schedule import ScheduleSettings
-from ps.client import ClientSettings, ShardClient
-from ps.errors import ShardUnavailable
-from ps.optimizer import AdamSettings
-from ps.plan import ShardPlan, UpdateSettings
-from ps.server import ServerSettings, ShardServer
-
-SEARCH_SEED = 5
-NUM_SHARDS = 2
-POLICY = PolicySettings(hidden_size=8, embedding_size=4)
-
-# A call to a shard that is gone fails after this; a busy machine answers for the others in time.
-IMPATIENT = ClientSettings(pull_timeout_s=1.5, push_timeout_s=1.5, max_attempts=1)
-
-
-def make_reinforce(space, seed=SEARCH_SEED):
-    return Reinforce(Policy(space, POLICY, 4, seeds.weights_generator(seed)), NUM_SHARDS)
-
-
-def mean_choice(architecture):
-    """Reward an architecture with the mean of its choices, of which 0 is worst and 3 best."""
-    choices = [choice for layer in architecture.layers for _, choice in layer]
-    return completed(sum(choices) / len(choices) / 3)
+from ps.plan import UpdateSettings
 
 
 def infeasible_of_type_0(architecture):
@@ -60,73 +46,6 @@ def mean_choice_after_meeting(barrier):
         return mean_choice(architecture)
 
     return result_of
-
-
-class Shards:
-    """The shards of one search, and clients to them."""
-
-    def __init__(self, layout, values, learning_rate, updates):
-        self.layout = layout
-        self._open = contextlib.ExitStack()
-        self.servers = [
-            self._open.enter_context(
-                ShardServer(
-                    ShardPlan(layout, shard, AdamSettings(learning_rate=learning_rate), updates),
-                    ServerSettings(durability="none", drain_timeout_s=0.1),
-                )
-            )
-            for shard in range(layout.num_shards)
-        ]
-        self.client().initialize(values)
-
-    def client(self, settings=None):
-        addresses = [server.address for server in self.servers]
-        return self._open.enter_context(
-            ShardClient(self.layout, addresses, settings or ClientSettings())
-        )
-
-    @property
-    def versions(self):
-        return [server.describe().version for server in self.servers]
-
-    def close(self):
-        self._open.close()
-
-
-@pytest.fixture
-def serve():
-    """Give a function that serves the first values of a policy; closed afterwards."""
-    with contextlib.ExitStack() as stack:
-
-        def start(reinforce, learning_rate=0.05, updates=UpdateSettings()):  # noqa: B008 (frozen)
-            shards = Shards(reinforce.layout, reinforce.values, learning_rate, updates)
-            return stack.enter_context(contextlib.closing(shards))
-
-        yield start
-
-
-def run_search(ledger, shards, space, strategy, children, seed=SEARCH_SEED):
-    """Run one replica until the budget is spent."""
-    ControllerReplica(0, seed, space, strategy, ledger, children).run(shards.client())
-
-
-def assert_complete(ledger, shards, num_trials):
-    """Compare ledger and shards after a search with each other and with the budget."""
-    trials, pushes = ledger.trials(), ledger.pushes()
-    assert [trial.trial for trial in trials] == list(range(1, num_trials + 1))
-    assert {trial.state for trial in trials} <= {"completed", "infeasible"}
-    assert Counter(trial for push in pushes for trial in push.trials) == {
-        trial.trial: 1 for trial in trials
-    }
-    for trial in trials:
-        [push] = [push for push in pushes if trial.trial in push.trials]
-        assert (push.replica, push.sequence) == (trial.push_replica, trial.push_sequence)
-    assert [push for push in pushes if push.closed_at is None] == []
-    assert [push for push in pushes if push.gradient is not None] == []
-    assert shards.versions == [len(pushes)] * NUM_SHARDS
-    for replica in {push.replica for push in pushes}:
-        sequences = [push.sequence for push in pushes if push.replica == replica]
-        assert sequences == list(range(1, len(sequences) + 1))
 
 
 # --- A search without faults.
@@ -201,7 +120,8 @@ def test_row_of_a_trial_has_all_that_its_child_was_trained_from(create_ledger, s
     for number, push in enumerate(ledger.pushes()):
         assert push.base_versions == [number] * NUM_SHARDS
         assert push.versions == [number + 1] * NUM_SHARDS
-        assert push.staleness == [0] * NUM_SHARDS
+        assert push.sample_versions == push.base_versions
+        assert push.staleness == push.sample_staleness == [0] * NUM_SHARDS
 
 
 def test_trials_are_in_the_ledger_as_started_before_their_children_train(create_ledger, serve):
@@ -227,9 +147,9 @@ class GradientKeepingLedger(Ledger):
         super().__init__(url, clock)
         self.gradients = []
 
-    def open_push(self, owner, trials, base_versions, gradient):
+    def open_push(self, owner, trials, base_versions, sample_versions, gradient):
         self.gradients.append(np.frombuffer(gradient, np.float32))
-        return super().open_push(owner, trials, base_versions, gradient)
+        return super().open_push(owner, trials, base_versions, sample_versions, gradient)
 
 
 def test_gradient_of_a_round_is_that_of_its_rewards_less_their_stamped_baselines(
@@ -266,7 +186,7 @@ def rows_and_values(create_ledger, serve, file, seed):
     space = ConditionalSpace()
     ledger, reinforce = create_ledger(16, file=file), make_reinforce(space, seed)
     shards = serve(reinforce)
-    run_search(ledger, shards, space, reinforce, FakeChildren(mean_choice, 4), seed)
+    run_search(ledger, shards, space, reinforce, FakeChildren(mean_choice, 4), seed=seed)
     rows = [(t.decisions, t.log_probs, t.seed, t.reward, t.baseline) for t in ledger.trials()]
     return rows, shards.client().pull().values
 
@@ -305,13 +225,12 @@ def test_replicas_side_by_side_spend_the_budget_exactly(create_ledger, serve, op
     ledgers = [create_ledger(num_trials), open_ledger()]
     shards, barrier = serve(make_reinforce(space)), threading.Barrier(2)
     replicas = [
-        ControllerReplica(
-            number,
-            SEARCH_SEED,
+        make_replica(
+            ledger,
             space,
             make_reinforce(space),
-            ledger,
             FakeChildren(mean_choice_after_meeting(barrier), 3),
+            replica=number,
         )
         for number, ledger in enumerate(ledgers)
     ]
@@ -329,7 +248,7 @@ def test_replicas_side_by_side_spend_the_budget_exactly(create_ledger, serve, op
         assert max(push.staleness[shard] for push in pushes) >= 1
         for push in pushes:
             since = push.versions[shard] - 1 - push.base_versions[shard]
-            assert push.staleness[shard] == since
+            assert push.staleness[shard] == push.sample_staleness[shard] == since
 
 
 def test_replica_whose_number_was_given_to_another_takes_nothing_more(
@@ -339,11 +258,11 @@ def test_replica_whose_number_was_given_to_another_takes_nothing_more(
     ledger, reinforce = create_ledger(6), make_reinforce(space)
     shards = serve(reinforce)
     children = FakeChildren(mean_choice, 3)
-    past = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
-    ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    past = make_replica(ledger, space, reinforce, children)
+    make_replica(ledger, space, reinforce, children)
     before = contents()
 
-    with pytest.raises(NotOwner, match=r"^replica 0, incarnation 1: must be the newest, 2"):
+    with pytest.raises(Superseded, match=r"^replica 0, incarnation 1: must be the newest, 2"):
         past.run(shards.client())
 
     assert contents() == before
@@ -356,7 +275,7 @@ def test_new_life_of_a_replica_goes_on_with_the_sequence_and_the_policy(create_l
     ledger, reinforce = create_ledger(6), make_reinforce(space)
     shards = serve(reinforce)
     children = DrainingChildren(3)
-    children.replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    children.replica = make_replica(ledger, space, reinforce, children)
     children.replica.run(shards.client())
     assert len(ledger.trials()) == 3
 
@@ -387,7 +306,7 @@ def test_replica_drained_finishes_its_round_and_takes_nothing_new(create_ledger,
     space = ConditionalSpace()
     ledger, reinforce = create_ledger(100), make_reinforce(space)
     shards, children = serve(reinforce), DrainingChildren(4)
-    children.replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    children.replica = make_replica(ledger, space, reinforce, children)
 
     children.replica.run(shards.client())
 
@@ -399,7 +318,7 @@ def test_replica_drained_before_it_runs_takes_nothing(create_ledger, serve):
     space = ConditionalSpace()
     ledger, reinforce = create_ledger(100), make_reinforce(space)
     shards, children = serve(reinforce), FakeChildren(mean_choice, 4)
-    replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
+    replica = make_replica(ledger, space, reinforce, children)
 
     replica.drain()
     replica.run(shards.client())
@@ -416,87 +335,10 @@ def test_replica_that_meets_a_spent_budget_asks_nothing_of_the_shards(create_led
     for server in shards.servers:
         server.close()
 
-    late = ControllerReplica(1, SEARCH_SEED, space, reinforce, ledger, FakeChildren(mean_choice, 4))
+    late = make_replica(ledger, space, reinforce, FakeChildren(mean_choice, 4), replica=1)
     late.run(shards.client(IMPATIENT))
 
     assert_complete(ledger, shards, 4)
-
-
-@pytest.fixture
-def interrupted(create_ledger, serve):
-    """A search whose second shard was closed while the children of the first round trained."""
-    space = ConditionalSpace()
-    ledger, reinforce = create_ledger(100), make_reinforce(space)
-    shards = serve(reinforce)
-
-    def close_a_shard(architecture):
-        shards.servers[1].close()
-        return mean_choice(architecture)
-
-    children = FakeChildren(close_a_shard, 3)
-    replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
-    gone = r"^shard 1 of 2 at .*: no answer to Push within 1.5 s, 1 attempts"
-    with pytest.raises(ShardUnavailable, match=gone):
-        replica.run(shards.client(IMPATIENT))
-    return ledger, shards
-
-
-def test_push_to_a_shard_that_is_gone_stays_open_with_its_gradient(interrupted):
-    ledger, shards = interrupted
-
-    [push] = ledger.pushes()
-    assert (push.sequence, push.trials, push.base_versions) == (1, (1, 2, 3), [0, 0])
-    assert (push.closed_at, push.versions, push.staleness) == (None, None, None)
-    gradient = np.frombuffer(push.gradient, np.float32)
-    assert gradient.shape == (shards.layout.num_parameters,)
-    assert np.abs(gradient).max() > 0
-    assert [(t.state, t.push_sequence) for t in ledger.trials()] == [("completed", 1)] * 3
-    assert shards.servers[0].describe().version == 1
-
-
-def test_push_left_open_can_be_finished_from_its_row_alone(interrupted):
-    ledger, shards = interrupted
-    [push] = ledger.pushes()
-    first_values = make_reinforce(ConditionalSpace()).values
-
-    with contextlib.ExitStack() as stack:
-        restored = stack.enter_context(
-            ShardServer(
-                ShardPlan(shards.layout, 1),
-                ServerSettings(durability="none", drain_timeout_s=0.1),
-            )
-        )
-        addresses = [shards.servers[0].address, restored.address]
-        client = stack.enter_context(ShardClient(shards.layout, addresses, ClientSettings()))
-        client.initialize(first_values)
-        owner = ledger.enlist(push.replica)
-        answers = client.push(
-            owner.replica,
-            owner.incarnation,
-            push.sequence,
-            push.base_versions,
-            np.frombuffer(push.gradient, np.float32),
-        )
-        ledger.close_push(owner, push.sequence, [a.version for a in answers], [0, 0])
-        assert [server.describe().version for server in (shards.servers[0], restored)] == [1, 1]
-
-    assert [answer.is_repeated for answer in answers] == [True, False]
-    assert ledger.pushes()[0].versions == [1, 1]
-
-
-def test_round_that_cannot_pull_starts_no_child(create_ledger, serve):
-    space = ConditionalSpace()
-    ledger, reinforce = create_ledger(100), make_reinforce(space)
-    shards, children = serve(reinforce), FakeChildren(mean_choice, 3)
-    replica = ControllerReplica(0, SEARCH_SEED, space, reinforce, ledger, children)
-    shards.servers[1].close()
-
-    gone = r"^shard 1 of 2 at .*: no answer to Pull within 1.5 s, 1 attempts"
-    with pytest.raises(ShardUnavailable, match=gone):
-        replica.run(shards.client(IMPATIENT))
-
-    assert [trial.state for trial in ledger.trials()] == ["reserved"] * 3
-    assert (children.trained, ledger.pushes()) == ([], [])
 
 
 # --- What is learned.
@@ -540,24 +382,21 @@ def test_search_at_random_learns_nothing(create_ledger, serve):
 # --- Staleness.
 
 
-class PushesInBetween:
+class PushesInBetween(FakeChildren):
     """Children beside whose training another replica pushes, so that this one's push is stale."""
 
-    def __init__(self, children, shards, num_pushes):
-        self._children = children
+    def __init__(self, shards, num_pushes):
+        super().__init__(self._push_and_reward, 3)
         self._shards = shards
         self._sequences = iter(range(1, num_pushes + 1))
 
-    @property
-    def num_workers(self):
-        return self._children.num_workers
-
-    def train(self, children):
+    def _push_and_reward(self, architecture):
         for sequence in self._sequences:
             client = self._shards.client()
+            versions = client.pull().versions
             gradient = np.full(self._shards.layout.num_parameters, 0.01, np.float32)
-            client.push(7, 1, sequence, client.pull().versions, gradient)
-        yield from self._children.train(children)
+            client.push(7, 1, sequence, versions, gradient, versions)
+        return mean_choice(architecture)
 
 
 @pytest.mark.parametrize("num_between", [2, 3])
@@ -567,7 +406,7 @@ def test_push_that_a_shard_finds_too_stale_is_computed_again_under_its_name(
     space = ConditionalSpace()
     ledger, reinforce = create_ledger(3), make_reinforce(space)
     shards = serve(reinforce, updates=UpdateSettings(staleness="refuse", max_staleness=2))
-    children = PushesInBetween(FakeChildren(mean_choice, 3), shards, num_between)
+    children = PushesInBetween(shards, num_between)
 
     run_search(ledger, shards, space, reinforce, children)
 
@@ -576,6 +415,9 @@ def test_push_that_a_shard_finds_too_stale_is_computed_again_under_its_name(
     assert push.sequence == 1
     assert push.base_versions == [num_between * is_refused] * NUM_SHARDS
     assert push.staleness == [num_between * (not is_refused)] * NUM_SHARDS
+    # Whatever became of it, its trials were sampled before the pushes in between.
+    assert push.sample_versions == [0] * NUM_SHARDS
+    assert push.sample_staleness == [num_between] * NUM_SHARDS
     assert push.versions == shards.versions == [num_between + 1] * NUM_SHARDS
     assert push.closed_at is not None
     assert [shard.describe().num_refused for shard in shards.servers] == [is_refused] * NUM_SHARDS

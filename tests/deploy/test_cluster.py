@@ -1,8 +1,13 @@
+import signal
+from pathlib import Path
+
 import pytest
+import ray
 
 from deploy.cli import main
-from deploy.cluster import check_machine, shortage
+from deploy.cluster import ClusterError, Shortage, check_machine, cluster, shortage
 from deploy.settings_file import load_settings
+from workers.slots import Node
 
 
 def settings(**children):
@@ -10,44 +15,66 @@ def settings(**children):
     return load_settings(overrides=["num_replicas=3", *overrides])
 
 
+def node(name="10.0.0.1", **total):
+    return Node(name, total, total)
+
+
 @pytest.mark.parametrize(
-    ("children", "free"),
+    ("children", "there"),
     [
         ({"num_cpus": 1}, {"CPU": 3.0}),
-        ({"num_cpus": 0.1}, {"CPU": 0.3}),  # which 3 * 0.1 is a little more than
-        ({"num_cpus": 1, "num_gpus": 1}, {"CPU": 3.0, "GPU": 3.0}),
-        ({"num_cpus": 1, "num_gpus": 0.5}, {"CPU": 4.0, "GPU": 2.0}),
-        ({"num_cpus": 1, "num_gpus": 0.3}, {"CPU": 3.0, "GPU": 1.0}),
-        ({"num_cpus": 1, "num_gpus": 2}, {"CPU": 3.0, "GPU": 6.0}),
+        ({"num_cpus": 1}, {"CPU": 1.0}),  # one of three trains at a time
+        ({"num_cpus": 1, "num_gpus": 1}, {"CPU": 3.0, "GPU": 1.0}),
+        ({"num_cpus": 1, "num_gpus": 0.6}, {"CPU": 1.0, "GPU": 1.0}),
     ],
 )
-def test_children_that_fit_lack_nothing(children, free):
-    assert shortage(settings(**children), 1, free) == ""
+def test_cluster_with_room_for_one_child_lacks_nothing(children, there):
+    assert shortage(settings(**children), [node(**there)]) == ""
+
+
+def test_cluster_whose_room_is_taken_lacks_nothing_since_it_may_be_given_back():
+    busy = Node("10.0.0.1", total={"CPU": 2.0}, free={})
+    assert shortage(settings(), [busy]) == ""
 
 
 @pytest.mark.parametrize(
-    ("children", "free", "message"),
+    ("children", "there", "message"),
     [
-        ({"num_cpus": 1}, {"CPU": 2.0}, "need 3 CPUs, and 2 are free"),
-        ({"num_cpus": 1}, {}, "need 3 CPUs, and 0 are free"),
-        ({"per_replica": 2}, {"CPU": 5.0}, "need 6 CPUs, and 5 are free"),
-        ({"num_gpus": 1}, {"CPU": 3.0}, "need 3 GPUs, and 0 are free"),
-        # 1.8 of 2 GPUs would do, if two children shared a third of each.
-        ({"num_gpus": 0.6}, {"CPU": 3.0, "GPU": 2.0}, "need 1.8 GPUs, and 1.2 are free"),
+        (
+            {"num_cpus": 4},
+            {"CPU": 3.0},
+            "children.num_cpus=4: 10.0.0.1 has 3 CPUs: a child fits nowhere; ask for less for each",
+        ),
+        (
+            {"num_gpus": 1},
+            {"CPU": 3.0},
+            "children.num_gpus=1: 10.0.0.1 has 0 GPUs: a child fits nowhere; ask for less for "
+            "each, or set children.num_gpus=0 to train on CPUs",
+        ),
+        (
+            {"num_cpus": 4, "num_gpus": 1},
+            {"CPU": 3.0},
+            "children.num_gpus=1: 10.0.0.1 has 0 GPUs; children.num_cpus=4: 10.0.0.1 has 3 CPUs: a "
+            "child fits nowhere; ask for less for each, or set children.num_gpus=0 to train on "
+            "CPUs",
+        ),
     ],
 )
-def test_children_that_do_not_fit_are_counted_against_what_is_free(children, free, message):
-    lack = shortage(settings(**children), 1, free)
-    assert message in lack
-    assert "num_replicas=3 x children.per_replica=" in lack
+def test_child_that_fits_nowhere_is_told_which_resource_of_which_node_does_not_do(
+    children, there, message
+):
+    assert shortage(settings(**children), [node(**there)]) == message
 
 
-def test_everything_that_is_lacking_is_listed_gpus_first():
-    lack = shortage(settings(num_cpus=2, num_gpus=1), 1, {"CPU": 2.0})
-    assert [line.partition(":")[0] for line in lack.splitlines()] == [
-        "children.num_gpus=1",
-        "children.num_cpus=2",
-    ]
+def test_cluster_of_several_machines_is_refused_since_shards_listen_on_loopback():
+    machines = [node("10.0.0.1", CPU=64.0), node("10.0.0.2", CPU=64.0)]
+    assert "has 2 machines: must be 1, since shards listen on loopback" in shortage(
+        settings(), machines
+    )
+
+
+def test_several_nodes_of_one_machine_are_no_mistake():
+    assert shortage(settings(), [node(CPU=1.0), node(CPU=1.0)]) == ""
 
 
 def test_machine_without_the_gpus_is_told_before_data_are_loaded(tmp_path, monkeypatch, capsys):
@@ -57,8 +84,8 @@ def test_machine_without_the_gpus_is_told_before_data_are_loaded(tmp_path, monke
     gpus = ["--set", "children.num_gpus=1", "--set", "children.num_cpus=1000"]
     assert main(["search", *gpus, "--set", data, "--run-dir", str(tmp_path / "run")]) == 2
     printed = capsys.readouterr()
-    assert "need 2 GPUs, and 0 are free" in printed.err
-    assert "need 2000 CPUs, and" in printed.err
+    assert "children.num_gpus=1: this machine has 0 GPUs" in printed.err
+    assert "children.num_cpus=1000: this machine has" in printed.err
     assert "none" not in printed.err
     assert "starting Ray" not in printed.out
     assert list(tmp_path.iterdir()) == []
@@ -69,10 +96,6 @@ def test_machine_is_not_asked_where_a_cluster_is_to_be_joined(monkeypatch):
     check_machine(settings(num_cpus=1000))
 
 
-def test_cluster_of_several_nodes_is_refused_since_shards_listen_on_loopback():
-    assert "has 2 nodes: must be 1" in shortage(settings(), 2, {"CPU": 64.0})
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
 def test_cluster_that_nobody_answers_for_is_named_at_once(address, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -81,3 +104,42 @@ def test_cluster_that_nobody_answers_for_is_named_at_once(address, tmp_path, mon
     assert f"Error: RAY_ADDRESS={address}: must be a Ray cluster that runs" in said
     assert "unset RAY_ADDRESS" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def on_this_machine(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    yield
+    ray.shutdown()  # where a test fails
+
+
+@pytest.mark.usefixtures("on_this_machine")
+def test_ray_is_there_inside_the_block_and_leaves_signals_and_folder_as_they_were(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), Path.cwd()
+    said = []
+    with cluster(settings(num_cpus=0.5), tmp_path, said.append):
+        assert ray.is_initialized()
+        within = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), Path.cwd()
+    assert within == before
+    assert said == ["starting Ray"]
+    assert not ray.is_initialized()
+
+
+@pytest.mark.usefixtures("on_this_machine")
+def test_cluster_in_which_a_child_fits_nowhere_is_left_at_once(tmp_path):
+    greedy = settings(num_cpus=1000)
+    with (
+        pytest.raises(Shortage, match=r"num_cpus=1000: .* a child fits nowhere"),
+        cluster(greedy, tmp_path, lambda _: None),
+    ):
+        pytest.fail("the block was entered")
+    assert not ray.is_initialized()
+
+
+def test_address_that_is_none_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray-head")
+    with (
+        pytest.raises(ClusterError, match="no Ray at RAY_ADDRESS=ray-head: "),
+        cluster(settings(), tmp_path, lambda _: None),
+    ):
+        pytest.fail("the block was entered")

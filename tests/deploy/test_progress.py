@@ -17,11 +17,15 @@ def progress(**changes):
         "num_trials": 120,
         "num_recorded": 7,
         "num_infeasible": 0,
+        "num_reused": 0,
         "num_in_flight": 0,
+        "num_unpushed": 0,
         "recent_reward": None,
         "best": None,
         "started_at": 0.0,
         "ended_at": None,
+        "seconds": 0.0,
+        "is_stop_requested": False,
     }
     return Progress(**(fields | changes))
 
@@ -62,6 +66,7 @@ def test_live_bar_shows_how_far_the_search_is(output):
         ({}, ""),
         ({"recent_reward": 0.25}, "recent mean reward 0.250"),
         ({"recent_reward": 0.25, "num_infeasible": 2}, "recent mean reward 0.250, 2 infeasible"),
+        ({"recent_reward": 0.25, "num_reused": 3}, "recent mean reward 0.250, 3 reused"),
     ],
 )
 def test_description_says_what_is_known(changes, expected):

@@ -260,22 +260,22 @@ def test_push_that_has_reached_some_shards_is_refused(tmp_path, capsys):
 
     assert main(["reshard", str(run.path), "--num-shards", "3"]) == 2
 
-    assert "those of an ended one cannot be finished yet" in capsys.readouterr().err
+    assert "it ends with all its pushes finished" in capsys.readouterr().err
     assert run.settings == settings
 
 
 def test_push_that_is_open_in_the_ledger_alone_is_refused(run, capsys):
     with Ledger(run.ledger_url) as ledger:
-        owner = ledger.enlist(4)
+        owner = ledger.enlist(4, ledger.begin_life("here", 1)).owner
         (reservation,) = ledger.reserve(owner, 1)
         ledger.start(owner, [start_of(reservation.trial)])
         ledger.record(owner, reservation.trial, completed(0.5))
-        sequence = ledger.open_push(owner, [reservation.trial], [3], b"1234")
+        sequence = ledger.open_push(owner, [reservation.trial], [3], [3], b"1234")
     said = refused(run, capsys, "--num-shards", "2")
     assert "has open pushes (r4#1): must have none" in said
 
     with Ledger(run.ledger_url) as ledger:
-        ledger.close_push(owner, sequence, [4], [0])
+        ledger.close_push(owner, sequence, [4], [0], [0])
     assert main(["reshard", str(run.path), "--num-shards", "2"]) == 0
 
 

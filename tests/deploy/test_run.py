@@ -83,15 +83,56 @@ def test_run_in_which_a_shard_was_started_by_hand_is_not_discarded(run):
     assert (run.path / "shards" / "shard-0").exists()
 
 
-def test_endpoints_are_known_inside_the_block_alone(run):
-    with pytest.raises(RunError, match=r"no endpoints\.json"):
+def test_endpoints_are_known_from_their_publication_to_their_withdrawal(run):
+    with pytest.raises(RunError, match=r"no endpoints\.json: its shards are not up yet"):
         run.endpoints()
-    with run.endpoints_of(["127.0.0.1:1", "127.0.0.1:2"]):
-        assert run.endpoints() == ("127.0.0.1:1", "127.0.0.1:2")
-        written = json.loads((run.path / "endpoints.json").read_text())
-        assert written == {"shards": ["127.0.0.1:1", "127.0.0.1:2"]}
+    run.publish_endpoints(["127.0.0.1:1", "127.0.0.1:2"])
+    assert run.endpoints() == ("127.0.0.1:1", "127.0.0.1:2")
+    written = json.loads((run.path / "endpoints.json").read_text())
+    assert written == {"shards": ["127.0.0.1:1", "127.0.0.1:2"]}
+    run.withdraw_endpoints()
     with pytest.raises(RunError, match="has ended"):
         run.endpoints()
+
+
+def test_endpoints_of_a_shard_that_came_back_elsewhere_take_the_place_of_the_old(run):
+    run.publish_endpoints(["127.0.0.1:1"])
+    run.publish_endpoints(["127.0.0.1:2"])
+    assert run.endpoints() == ("127.0.0.1:2",)
+
+
+def test_endpoints_may_be_withdrawn_that_were_never_published(run):
+    run.withdraw_endpoints()
+
+
+def test_shards_that_somebody_else_starts_are_where_the_settings_say(tmp_path):
+    given = "shards.addresses=['127.0.0.1:1', '127.0.0.1:2']"
+    run = Run.create(tmp_path / "run", load_settings(overrides=[given]))
+    assert run.endpoints() == ("127.0.0.1:1", "127.0.0.1:2")
+
+
+def test_settings_that_a_search_goes_on_with_are_kept(run):
+    longer = load_settings(overrides=["num_trials=500"])
+    run.keep(longer)
+    assert Run(run.path).settings == longer
+    assert sorted(path.name for path in run.path.iterdir()) == ["logs", "settings.yaml"]
+
+
+def test_ledger_is_in_the_run_directory_or_where_the_settings_say(run, tmp_path):
+    assert run.ledger_url == f"sqlite:///{run.path}/ledger.sqlite"
+    url = f"sqlite:///{tmp_path}/elsewhere.sqlite"
+    other = Run.create(tmp_path / "other", load_settings(overrides=[f"ledger_url={url}"]))
+    begin(other)
+    assert other.ledger_url == url
+    assert other.has_begun
+    assert not (other.path / "ledger.sqlite").exists()
+
+
+def test_search_has_begun_when_its_ledger_has(run):
+    assert not run.has_begun
+    assert not (run.path / "ledger.sqlite").exists()
+    begin(run)
+    assert run.has_begun
 
 
 def test_path_with_strange_characters_holds_a_ledger(tmp_path):

@@ -10,7 +10,8 @@ from child.convolutional.layer import BatchNorm, Convolution, Layer
 from child.metric import ACCURACY
 from controller.records import Progress, PushRecord
 from controller.trial import Trial
-from deploy.launch import FinalTest, SearchResult
+from deploy.final_test import FinalTest
+from deploy.launch import SearchResult
 from deploy.settings_file import load_settings
 from deploy.summary import summarize
 
@@ -45,13 +46,28 @@ def trial(number, reward, record_number=None, state="completed", architecture=CH
         seconds=1.0,
         reason="",
         is_out_of_memory=False,
+        architecture_sha256="",
+        reused_from=None,
         push_replica=0,
         push_sequence=number,
     )
 
 
-def push(sequence, staleness):
-    return PushRecord(0, sequence, 1, (sequence,), [0, 0], None, 1.0, 2.0, [1, 1], staleness)
+def push(sequence, staleness, sample_staleness=None):
+    return PushRecord(
+        replica=0,
+        sequence=sequence,
+        incarnation=1,
+        trials=(sequence,),
+        base_versions=[0, 0],
+        sample_versions=[0, 0],
+        gradient=None,
+        opened_at=1.0,
+        closed_at=2.0,
+        versions=[1, 1],
+        staleness=staleness,
+        sample_staleness=sample_staleness or staleness,
+    )
 
 
 def infeasible(number, reason):
@@ -67,13 +83,17 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", settings
         "num_trials": len(trials),
         "num_recorded": len(recorded),
         "num_infeasible": sum(t.state == "infeasible" for t in trials),
+        "num_reused": 0,
         "num_in_flight": 0,
+        "num_unpushed": 0,
         "recent_reward": None,
         "best": max(
             (t for t in recorded if t.state == "completed"), key=lambda t: t.reward, default=None
         ),
         "started_at": 1000.0,
         "ended_at": 1119.6,
+        "seconds": 119.6,
+        "is_stop_requested": False,
     }
     rows = list(trials), list(pushes)
     result = SearchResult(Progress(**(fields | progress)), *rows, test, 297, 300)
@@ -100,13 +120,14 @@ def test_summary_of_too_few_trials_does_not_say_how_the_rewards_moved(number):
 
 
 def test_summary_of_a_stopped_search_says_that_nothing_was_tested():
-    said = "  test         left out, since the search was stopped"
+    said = "  test         left out, since the search has not finished"
     assert said in say([trial(1, 0.25)], state="stopped")
+    assert said in say([trial(1, 0.25)], state="failed")
     assert said not in say([], state="stopped")
 
 
 def test_summary_names_the_best_network_with_its_accuracies():
-    text = say([trial(1, 0.25), trial(2, 0.75)], test=FinalTest(0.975, is_reproduced=True))
+    text = say([trial(1, 0.25), trial(2, 0.75)], test=FinalTest(2, 0.975, True))
     assert "Best network   trial 2, 1,234 parameters" in text
     assert "3x5,8 " in text
     assert "validation   75.0%, the best of the last 3 of 3 epochs, on 297 images" in text
@@ -115,25 +136,47 @@ def test_summary_names_the_best_network_with_its_accuracies():
 
 
 def test_summary_says_when_the_tested_network_did_not_repeat_itself():
-    assert "did not repeat" in say([trial(1, 0.25)], test=FinalTest(0.9, is_reproduced=False))
+    assert "did not repeat" in say([trial(1, 0.25)], test=FinalTest(1, 0.9, False))
+    assert "did not repeat" not in say([trial(1, 0.25)], test=FinalTest(1, 0.9, None))
 
 
 def test_summary_of_a_finished_search_without_a_test_says_that_it_was_left_out():
     said = "  test         left out, for the reason given above"
     assert said in say([trial(1, 0.25)])
-    assert said not in say([trial(1, 0.25)], test=FinalTest(0.9, is_reproduced=True))
+    assert said not in say([trial(1, 0.25)], test=FinalTest(1, 0.9, True))
     assert said not in say([])
 
 
-@pytest.mark.parametrize(("ended_at", "said"), [(1059.4, "0 min 59 s"), (1119.6, "2 min 0 s")])
-def test_summary_rounds_the_time_to_seconds(ended_at, said):
-    assert f"Search finished: 1 of 1 trials in {said}." in say([trial(1, 0.5)], ended_at=ended_at)
+@pytest.mark.parametrize(("seconds", "said"), [(59.4, "0 min 59 s"), (119.6, "2 min 0 s")])
+def test_summary_rounds_the_time_to_seconds(seconds, said):
+    assert f"Search finished: 1 of 1 trials in {said}." in say([trial(1, 0.5)], seconds=seconds)
+
+
+def test_summary_gives_the_reason_of_an_end_before_the_budget():
+    text = say([trial(1, 0.5)], num_trials=9, reason="target_reward=0.5 was reached")
+    assert "Search finished: 1 of 9 trials in 2 min 0 s: target_reward=0.5 was reached.\n" in text
+
+
+def test_summary_counts_rewards_that_were_known():
+    text = say([trial(1, 0.5)], num_infeasible=2, num_reused=3)
+    assert (
+        "1 of 1 trials (2 infeasible, 3 with the known reward of the same architecture) in" in text
+    )
 
 
 def test_summary_of_a_stopped_search_counts_what_was_recorded():
     trials = [trial(1, 0.5), replace(trial(2, 0.0), state="reserved", record_number=None)]
-    text = say(trials, state="stopped", num_infeasible=1)
-    assert "Search stopped: 1 of 2 trials (1 infeasible) in 2 min 0 s." in text
+    text = say(trials, state="stopped", reason="stopped by a signal", num_infeasible=1)
+    said = "Search stopped: 1 of 2 trials (1 infeasible) in 2 min 0 s: stopped by a signal.\n"
+    assert said in text
+
+
+def test_summary_of_a_stopped_search_proposes_to_go_on_with_it():
+    text = say([trial(1, 0.5)], state="stopped", path="/tmp/my run")
+    assert text.splitlines()[-2:] == [
+        "Next           nasrl trials '/tmp/my run' --top 10",
+        "               nasrl search --resume '/tmp/my run'  # goes on where it stopped",
+    ]
 
 
 def test_summary_of_a_search_without_results_has_no_network():
@@ -147,6 +190,13 @@ def test_summary_gives_staleness_over_all_shards_of_all_pushes():
     text = say([trial(1, 0.5)], [push(1, [0, 1]), push(2, [3, 2]), push(3, None)])
     assert "Staleness      mean 1.50, max 3" in text
     assert "3 pushes" in text
+    assert "of samples" not in text
+
+
+def test_summary_tells_the_staleness_of_samples_where_it_is_another():
+    text = say([trial(1, 0.5)], [push(1, [0, 1], [2, 4])])
+    assert "Staleness      mean 0.50, max 1 (pushes of others between" in text
+    assert "  of samples   mean 3.00, max 4 (since its oldest architecture was sampled)" in text
 
 
 def test_summary_ends_with_commands_for_the_same_search_that_can_be_pasted():

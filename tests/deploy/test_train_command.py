@@ -149,7 +149,7 @@ def run(tmp_path):
     other = task.space.decode([0] * 34, 8)
     record = SearchRecord(2, Baseline(0.9), made.settings.depths, task.metric, {}, {})
     with Ledger.create(made.ledger_url, record) as ledger:
-        owner = ledger.enlist(0)
+        owner = ledger.enlist(0, ledger.begin_life("here", 1)).owner
         for trial, (cell, reward) in enumerate(((other, 0.1), (NAS_CELL, 0.9)), start=1):
             ledger.reserve(owner, 1)
             ledger.start(owner, [replace(start_of(trial), architecture=cell.to_json())])

@@ -26,7 +26,7 @@ def table(tmp_path, capsys):
         run = Run.create(tmp_path / "run", load_settings())
         search = SearchRecord(len(results), Baseline(0.9), run.settings.depths, ACCURACY, {}, {})
         with Ledger.create(run.ledger_url, search) as ledger:
-            owner = ledger.enlist(0)
+            owner = ledger.enlist(0, ledger.begin_life("here", 1)).owner
             places = ledger.reserve(owner, len(results))
             for place, result in zip(places, results, strict=True):
                 start = Start(place.trial, (), (), {}, f"3x3,{place.trial}", 1, (0,))

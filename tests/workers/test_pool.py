@@ -1,59 +1,136 @@
-"""The pool on real Ray actors: who trains what, and what a death costs."""
+"""The pool on real Ray actors: who trains what, and what deaths and changes of its size cost."""
+
+from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
+from pathlib import Path
 
 import pytest
 import ray
+from support.actors import START_S, Living, Unborn, pid_of
+from support.clock import FakeClock
+from support.runs import is_alive
+from support.waiting import wait_until
 
 from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import Convolution, Layer
 from child.result import TrialResult
-from controller.replica import Child
-from workers.pool import ChildPool
+from controller.children import Child
+from workers.pool import ChildPool, PoolStatus
+from workers.pulse import FROZEN_AFTER_S, PING_EVERY_S
 from workers.remote import result_of, spawn, summary_of
-
-
-class Worker:
-    """Takes the place of a child worker; dies at some trials as often as it is told to."""
-
-    def __init__(self, deaths_dir, deadly):
-        self._deaths_dir = deaths_dir
-        self._deadly = deadly
-
-    def is_ready(self):
-        return True
-
-    def train(self, child, is_alone):
-        marks = list(self._deaths_dir.glob(f"{child.trial}-*"))
-        if len(marks) < self._deadly.get(child.trial, 0):
-            (self._deaths_dir / f"{child.trial}-{len(marks)}").touch()
-            os._exit(1)
-        return TrialResult("completed", 0.5, (0.5,), 0.5, child.seed, 0.0)
-
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
-def children(number):
+class Worker(Living):
+    """Takes the place of a child worker.
+
+    Notes in a folder what it begins; dies at some trials as often as it is told to; waits at some
+    until their name is in the folder.
+    """
+
+    def __init__(self, folder, deadly=None, slow=()):
+        self._folder = folder
+        self._deadly = deadly or {}
+        self._slow = slow
+
+    def train(self, child, is_alone):
+        number = len(list(self._folder.glob(f"begun-{child.trial}-*")))
+        (self._folder / f"begun-{child.trial}-{os.getpid()}").touch()
+        if number < self._deadly.get(child.trial, 0):
+            os._exit(1)
+        if child.trial in self._slow:
+            wait_until((self._folder / f"end-{child.trial}").exists, "the end", timeout_s=60)
+        return TrialResult("completed", 0.5, (0.5,), 0.5, child.seed, 0.0)
+
+
+class Notes:
+    """What workers have noted in their folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begun(self):
+        """Give (trial, process) of every training that has begun."""
+        marks = [path.name.split("-")[1:] for path in self.folder.glob("begun-*")]
+        return sorted((int(trial), int(pid)) for trial, pid in marks)
+
+    def trials(self):
+        return [trial for trial, _ in self.begun()]
+
+    def end(self, *trials):
+        """Let slow trials end."""
+        for trial in trials:
+            (self.folder / f"end-{trial}").touch()
+
+
+@pytest.fixture
+def notes(tmp_path):
+    return Notes(tmp_path)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Give a function that makes a pool; its workers end after the test."""
+    pools = []
+
+    def pool(num_workers, kind=Worker, *arguments, max_deaths=2, **options):
+        arguments = arguments or (tmp_path,)
+        pools.append(ChildPool(lambda: spawn(kind, *arguments), num_workers, max_deaths, **options))
+        return pools[-1]
+
+    yield pool
+    for pool in pools:
+        for worker in pool._workers:
+            ray.kill(worker.actor)
+
+
+def child(trial):
     architecture = ConvolutionalArchitecture((Layer(Convolution(3, 3, 4)),))
-    return [Child(t, architecture, seed=100 + t) for t in range(1, number + 1)]
+    return Child(trial, architecture, seed=100 + trial)
 
 
-def pool(deaths_dir, deadly):
-    return ChildPool(lambda: spawn(Worker, deaths_dir, deadly), num_workers=2, max_deaths=2)
+def begin(pool, *trials):
+    for trial in trials:
+        pool.train(child(trial))
 
 
-def test_every_child_is_trained_once_by_fewer_workers_than_children(tmp_path):
-    results = list(pool(tmp_path, {}).train(children(7)))
-    assert sorted(trial for trial, _ in results) == list(range(1, 8))
-    assert all(result.num_parameters == 100 + trial for trial, result in results)
+def advance(pool, condition, what):
+    """Take in what ends until the condition holds; give all results meanwhile."""
+    deadline, results = time.monotonic() + START_S, []
+    while not condition(results):
+        assert time.monotonic() < deadline, f"{what}: not within {START_S} s; so far: {results}"
+        results += pool.ended()
+    return results
 
 
-def test_trials_whose_workers_died_are_trained_again_until_the_limit(tmp_path):
+def trained(pool, *trials):
+    """Train children, and give their results by trial."""
+    begin(pool, *trials)
+    results = advance(pool, lambda results: len(results) >= len(trials), f"{len(trials)} results")
+    assert sorted(trial for trial, _ in results) == sorted(trials)
+    return dict(results)
+
+
+def warm_up(pool, number):
+    advance(pool, lambda _: pool.status.num_ready == number, f"{number} workers that are ready")
+
+
+def test_every_child_is_trained_once_by_fewer_workers_than_children(make, notes):
+    results = trained(make(2), *range(1, 8))
+    assert all(result.num_parameters == 100 + trial for trial, result in results.items())
+    assert notes.trials() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_trials_whose_workers_died_are_trained_again_until_the_limit(make, notes, tmp_path):
     # Trial 1 loses one worker, trial 2 two, which is the limit.
-    used = pool(tmp_path, {1: 1, 2: 2})
-    results = dict(used.train(children(3)))
-    assert len(list(tmp_path.iterdir())) == 3, "a death did not happen"
+    pool = make(2, Worker, tmp_path, {1: 1, 2: 2})
+    results = trained(pool, 1, 2, 3)
+    assert notes.trials() == [1, 1, 2, 2, 3]
     assert {t: r.state for t, r in results.items()} == {
         1: "completed",
         2: "infeasible",
@@ -62,45 +139,175 @@ def test_trials_whose_workers_died_are_trained_again_until_the_limit(tmp_path):
     assert results[2].reward == 0
     assert results[2].reason == "its worker died 2 times"
     # The pool is whole again.
-    assert len(list(used.train(children(3)))) == 3
+    assert set(trained(pool, 4, 5)) == {4, 5}
+    warm_up(pool, 2)
 
 
-def test_error_of_a_worker_comes_through_as_it_was(tmp_path):
+def test_worker_that_dies_while_it_trains_nothing_is_replaced_at_no_trials_cost(make, notes):
+    clock = FakeClock()
+    pool = make(1, max_deaths=1, clock=clock)
+    warm_up(pool, 1)
+    [before] = [pid_of(worker.actor) for worker in pool._workers]
+    os.kill(before, signal.SIGKILL)
+    clock.advance(PING_EVERY_S)  # its pulse is not felt all the time
+    advance(pool, lambda _: pool.status.num_ready == 0, "a death that is noticed")
+    assert pool.status.num_starting == 1
+
+    assert trained(pool, 1)[1].state == "completed"
+    assert before not in [pid for _, pid in notes.begun()]
+
+
+def test_worker_that_is_frozen_is_killed_and_its_trial_trained_by_another(make, notes, tmp_path):
+    clock = FakeClock()
+    pool = make(1, Worker, tmp_path, {}, [1], clock=clock)
+    warm_up(pool, 1)
+    begin(pool, 1)
+    wait_until(notes.begun, "a child in training")
+    [(_, frozen)] = notes.begun()
+    os.kill(frozen, signal.SIGSTOP)
+    clock.advance(PING_EVERY_S)
+    pool.ended()  # asks, and is not answered
+    clock.advance(FROZEN_AFTER_S)
+    pool.ended()
+    assert is_alive(frozen)
+    notes.end(1)
+
+    clock.advance(0.1)
+    results = advance(pool, bool, "the result of another worker")
+
+    assert [(trial, result.state) for trial, result in results] == [(1, "completed")]
+    assert len(notes.begun()) == 2
+    wait_until(lambda: not is_alive(frozen), "the end of the frozen process", timeout_s=20)
+
+
+def test_pool_that_is_made_larger_trains_more_at_once_without_waiting(make, notes, tmp_path):
+    pool = make(1, Worker, tmp_path, {}, [1, 2])
+    begin(pool, 1, 2)
+    advance(pool, lambda _: notes.trials() == [1], "the first child in training")
+    assert pool.num_workers == 1
+
+    pool.resize(2)
+    advance(pool, lambda _: notes.trials() == [1, 2], "both in training, and none ended")
+
+    assert pool.num_workers == 2
+    notes.end(1, 2)
+    advance(pool, lambda results: len(results) == 2, "both results")
+
+
+def test_pool_that_is_made_smaller_lets_those_in_training_finish(make, notes, tmp_path):
+    pool = make(2, Worker, tmp_path, {}, [1, 2])
+    begin(pool, 1, 2, 3, 4)
+    advance(pool, lambda _: notes.trials() == [1, 2], "two children in training")
+
+    pool.resize(1)
+    pool.ended()
+    assert len(pool._workers) == 2
+    # The other is one too many.
+    assert pool.status == PoolStatus(num_wanted=1, num_ready=1)
+    notes.end(1)
+    results = advance(pool, bool, "the first result")
+    assert pool.ended() == []
+    assert notes.trials() == [1, 2]
+    notes.end(2)
+    results += advance(pool, lambda results: len(results) == 3, "all results")
+
+    assert {result.state for _, result in results} == {"completed"}
+    assert notes.trials() == [1, 2, 3, 4]  # none was begun twice
+    assert pool.status == PoolStatus(num_wanted=1, num_ready=1)
+    # Those that were begun later had the worker that stayed.
+    assert len({pid for trial, pid in notes.begun() if trial > 2}) == 1
+
+
+def test_pool_that_is_to_have_no_workers_finishes_what_trains_and_begins_nothing(
+    make, notes, tmp_path
+):
+    pool = make(1, Worker, tmp_path, {}, [1])
+    begin(pool, 1, 2)
+    advance(pool, lambda _: notes.trials() == [1], "a child in training")
+
+    pool.resize(0)
+    assert pool.num_workers == 1  # the one that trains still
+    notes.end(1)
+    results = advance(pool, bool, "its result")
+    assert [trial for trial, _ in results] == [1]
+    pool.ended()
+
+    assert pool.num_workers == 0
+    assert pool.status == PoolStatus(num_wanted=0, num_ready=0)
+    pool.resize(1)  # and back
+    assert [t for t, _ in advance(pool, bool, "what waited")] == [2]
+
+
+def test_pool_without_workers_notices_within_a_second_that_it_got_some(make, monkeypatch):
+    monkeypatch.setattr("workers.pool.WAIT_S", 30.0)
+    pool = make(0)
+    begin(pool, 1)
+    threading.Timer(0.2, pool.resize, [1]).start()
+    began = time.monotonic()
+    assert pool.ended() == []
+    assert time.monotonic() - began < 5
+
+
+def test_child_that_is_forgotten_is_never_begun_and_one_in_training_ends(make, notes, tmp_path):
+    pool = make(1, Worker, tmp_path, {}, [1])
+    begin(pool, 1, 2, 3)
+    advance(pool, lambda _: notes.trials() == [1], "a child in training")
+    pool.forget({1, 2})
+    notes.end(1)
+    results = advance(pool, lambda results: len(results) == 2, "two results")
+    assert [trial for trial, _ in results] == [1, 3]
+    assert notes.trials() == [1, 3]
+
+
+def test_status_counts_workers_that_start_until_they_can_train(make):
+    pool = make(2)
+    assert pool.status == PoolStatus(num_wanted=2, num_ready=0)
+    warm_up(pool, 2)
+    assert pool.status == PoolStatus(num_wanted=2, num_ready=2)
+
+
+class Failing(Living):
+    def __init__(self, *_):
+        pass
+
+    def train(self, child, is_alone):
+        self.fail()
+
+    def fail(self):
+        raise ValueError("could not convert")
+
+
+def test_error_of_a_worker_comes_through_as_it_was():
     with pytest.raises(ValueError, match="could not convert"):
         result_of(spawn(Failing).fail.remote(), timeout_s=30)
 
 
 def test_error_of_a_constructor_is_summed_up_in_what_it_raised():
     with pytest.raises(ray.exceptions.RayActorError) as caught:
-        result_of(spawn(Broken).is_ready.remote(), timeout_s=30)
+        result_of(spawn(Unborn).ping.remote(), timeout_s=30)
     assert summary_of(caught.value) == "RuntimeError: children.num_gpus=1: no CUDA device"
 
 
 def test_worker_that_cannot_be_constructed_is_no_trials_fault(tmp_path):
-    kinds = iter([Worker, Broken])
-    used = ChildPool(lambda: spawn(next(kinds), tmp_path, {1: 1}), num_workers=1, max_deaths=3)
+    kinds = iter([Worker, Unborn])
+    pool = ChildPool(lambda: spawn(next(kinds), tmp_path, {1: 1}), num_workers=1, max_deaths=3)
+    begin(pool, 1)
     with pytest.raises(ray.exceptions.RayActorError, match="no CUDA device"):
-        list(used.train(children(1)))
+        advance(pool, bool, "the error")
 
 
-def test_worker_whose_child_raises_ends_the_round_with_its_error(tmp_path):
-    used = ChildPool(lambda: spawn(Failing), num_workers=1, max_deaths=3)
+def test_worker_whose_child_raises_ends_the_round_with_its_error(make):
+    pool = make(1, Failing)
+    begin(pool, 1)
     with pytest.raises(ValueError, match="could not convert"):
-        list(used.train(children(1)))
+        advance(pool, bool, "the error")
 
 
-def test_workers_that_do_not_get_ready_are_named_with_the_time(monkeypatch):
-    monkeypatch.setattr("workers.pool.READY_TIMEOUT_S", 0.5)
-    # Ray grants no worker the processor that it asks for: there are two.
-    with pytest.raises(TimeoutError, match=r"1 child workers: not ready within 0\.5 s"):
-        ChildPool(lambda: spawn(Worker, None, {}, num_cpus=3), num_workers=1, max_deaths=3)
-
-
-class Crowded:
+class Crowded(Living):
     """Has memory for trial 1 only when alone, for trial 2 never, for all others always."""
 
-    def is_ready(self):
-        return True
+    def __init__(self, _):
+        pass
 
     def train(self, child, is_alone):
         if child.trial == 2 or (child.trial == 1 and not is_alone):
@@ -109,10 +316,8 @@ class Crowded:
         return TrialResult("completed", 0.5, (0.5,), 0.5, int(is_alone), 0.0)
 
 
-def test_child_that_runs_out_of_the_memory_of_a_shared_gpu_is_tried_once_more_alone():
-    used = ChildPool(lambda: spawn(Crowded), num_workers=2, max_deaths=3, shares_gpu=True)
-
-    results = dict(used.train(children(3)))
+def test_child_that_runs_out_of_the_memory_of_a_shared_gpu_is_tried_once_more_alone(make):
+    results = trained(make(2, Crowded, shares_gpu=True), 1, 2, 3)
 
     assert {t: (r.state, r.num_parameters) for t, r in results.items()} == {
         1: ("completed", 1),
@@ -122,23 +327,5 @@ def test_child_that_runs_out_of_the_memory_of_a_shared_gpu_is_tried_once_more_al
     assert results[2].reason == "no memory, alone: True"
 
 
-def test_child_that_runs_out_of_the_memory_of_its_own_device_is_infeasible_at_once():
-    used = ChildPool(lambda: spawn(Crowded), num_workers=1, max_deaths=3)
-
-    assert dict(used.train(children(1)))[1].reason == "no memory, alone: False"
-
-
-class Failing:
-    def is_ready(self):
-        return True
-
-    def train(self, child, is_alone):
-        self.fail()
-
-    def fail(self):
-        raise ValueError("could not convert")
-
-
-class Broken(Worker):
-    def __init__(self, *_):
-        raise RuntimeError("children.num_gpus=1: no CUDA device")
+def test_child_that_runs_out_of_the_memory_of_its_own_device_is_infeasible_at_once(make):
+    assert trained(make(1, Crowded), 1)[1].reason == "no memory, alone: False"

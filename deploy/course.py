@@ -1,0 +1,193 @@
+"""The course of a search: from shards that serve to replicas that have nothing more to do."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from controller.errors import LedgerUnavailable
+from controller.records import Progress, SearchState
+from controller.search_ledger import SearchLedger
+from deploy.heartbeat import Heartbeat
+from deploy.run import Run
+from deploy.settings import SearchSettings
+from ps.client import ShardClient
+from ps.credentials import Identity
+from ps.errors import ShardUnavailable
+from workers.replica_set import ReplicaSet
+from workers.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.5
+# How long the search goes on while its ledger cannot be read, or its shards cannot be reached.
+PATIENCE_S = 600.0
+
+
+class Watcher(Protocol):
+    """Whoever looks at a search while it runs."""
+
+    def say(self, text: str) -> None:
+        """Take note of an event."""
+        ...
+
+    def show(self, progress: Progress) -> None:
+        """Take note of how far the search is; called about twice a second."""
+        ...
+
+
+class Course:
+    """Watches over one life of a search: what is said, when it is to end, where its shards are.
+
+    Threads: one at a time.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        run: Run,
+        ledger: SearchLedger,
+        heartbeat: Heartbeat,
+        supervisor: Supervisor,
+        watcher: Watcher,
+        is_stopping: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._run = run
+        self._ledger = ledger
+        self._heartbeat = heartbeat
+        self._supervisor = supervisor
+        self._watcher = watcher
+        self._is_stopping = is_stopping
+        self._clock = clock
+        self._addresses: Sequence[str] = ()
+        self._num_recorded = 0
+        self._read_at = clock()
+
+    def await_shards(self, identity: Identity | None) -> None:
+        """Wait until all shards listen, and give them the first values, if they have none.
+
+        Raises:
+            ps.errors.ShardError: they hold what is not of this search, or lost what was.
+            workers.supervisor.ProcessFailed: one cannot be started.
+            KeyboardInterrupt: told to stop meanwhile.
+        """
+        untrained = self._settings.untrained()
+        acknowledged = self._ledger.acknowledged(self._settings.num_shards)
+        give_up_at = self._clock() + PATIENCE_S
+        while True:
+            if self._is_stopping():
+                raise KeyboardInterrupt
+            self._supervisor.check(wait_s=POLL_S)
+            addresses = self._known_addresses()
+            if len(addresses) < self._settings.num_shards:
+                continue
+            try:
+                with ShardClient(
+                    untrained.layout,
+                    addresses,
+                    self._settings.client,
+                    identity,
+                    acknowledged,
+                ) as client:
+                    client.initialize(untrained.values)
+                break
+            except ShardUnavailable:
+                if self._clock() > give_up_at:
+                    raise
+        self._publish(addresses)
+        self._watcher.say(f"the shards are serving at {', '.join(self._addresses)}")
+        if self._settings.shards.is_open_to_all:
+            self._watcher.say("warning: whoever reaches these addresses can change the policy")
+
+    def follow(self, replicas: ReplicaSet) -> tuple[SearchState, str]:
+        """Let the replicas work until the search is to end; say how it ended, and why.
+
+        Raises:
+            workers.supervisor.ProcessFailed: a process failed for good.
+            controller.errors.LedgerError: the ledger cannot be read, or the search was resumed
+                elsewhere.
+            KeyboardInterrupt: told to stop before the first trial.
+        """
+        for replica in self._ledger.unsettled_replicas():
+            if replica >= self._settings.num_replicas:
+                replicas.finish(replica)
+        replicas.work()
+        ending: tuple[SearchState, str] | None = None
+        is_drained = False
+        while True:
+            self._supervisor.check(wait_s=POLL_S)
+            self._heartbeat.check()
+            self._publish(self._known_addresses())
+            progress = self._progress()
+            if progress is None:
+                continue
+            self._watcher.show(progress)
+            if ending is None:
+                ending = self._why_to_end(progress)
+                if ending is not None and not progress.num_begun:
+                    if ending[0] == "finished":
+                        return ending
+                    raise KeyboardInterrupt(ending[1])
+            if not is_drained and (ending is not None or progress.is_complete):
+                is_drained = True
+                if ending is not None and not progress.is_complete:
+                    self._watcher.say(
+                        f"{ending[1]}: waiting for the children in training (Ctrl-C stops at once)"
+                    )
+                replicas.drain()
+            if replicas.has_returned:
+                if progress.is_complete:
+                    return "finished", "" if ending is None else ending[1]
+                if ending is not None:
+                    return ending
+                # Some have lost what they had in flight, and it is nobody's any more.
+                replicas.work()
+            replicas.rebalance()
+
+    def _why_to_end(self, progress: Progress) -> tuple[SearchState, str] | None:
+        target, limit_s = self._settings.target_reward, self._settings.time_limit_s
+        if self._is_stopping():
+            return "stopped", "stopped by a signal"
+        if progress.is_stop_requested:
+            return "stopped", "stopped by nasrl stop"
+        best = None if progress.best is None else progress.best.reward
+        if target is not None and best is not None and best >= target:
+            return "finished", f"target_reward={target:g} was reached"
+        if limit_s is not None and progress.seconds >= limit_s:
+            return "finished", f"time_limit_s={limit_s:g} is over"
+        return None
+
+    def _progress(self) -> Progress | None:
+        """Read how far the search is; None where the ledger cannot be read now."""
+        try:
+            progress = self._ledger.progress()
+        except LedgerUnavailable as error:
+            if self._clock() - self._read_at > PATIENCE_S:
+                raise
+            logger.warning("waiting for the ledger: %s", error)
+            return None
+        self._read_at = self._clock()
+        if progress.num_recorded > self._num_recorded:
+            self._num_recorded = progress.num_recorded
+            self._supervisor.forgive()
+        return progress
+
+    def _known_addresses(self) -> Sequence[str]:
+        """Give the addresses of the shards that listen; what was known if they cannot be read."""
+        if self._settings.shards.addresses:
+            return self._settings.shards.addresses
+        try:
+            by_shard = self._ledger.addresses()
+        except LedgerUnavailable:
+            return self._addresses
+        return tuple(by_shard[shard] for shard in sorted(by_shard))
+
+    def _publish(self, addresses: Sequence[str]) -> None:
+        """Write down where the shards are when that has changed."""
+        if len(addresses) == self._settings.num_shards and addresses != self._addresses:
+            self._addresses = addresses
+            self._run.publish_endpoints(addresses)

@@ -1,0 +1,93 @@
+"""Whether an actor lives, and answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from workers.remote import result_of, summary_of
+
+PING_EVERY_S = 3.0
+# A process that is stopped (SIGSTOP), or whose machine is gone without a word, answers nothing, and
+# Ray never notices the first. One that is only busy answers: another thread of it does.
+FROZEN_AFTER_S = 12.0
+START_TIMEOUT_S = 180.0
+
+
+class ProcessDied(Exception):
+    """An actor's process has died, or does not answer and has been killed.
+
+    is_at_start: before it had answered once.
+    """
+
+    def __init__(self, reason: str, is_at_start: bool) -> None:
+        super().__init__(reason)
+        self.is_at_start = is_at_start
+
+
+class Pulse:
+    """Asks an actor again and again whether it lives, and kills it when it does not answer.
+
+    The actor has a method `ping`, marked by `workers.remote.control`.
+
+    Threads: one at a time.
+    """
+
+    def __init__(
+        self,
+        actor: Any,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        is_restarted: bool = False,
+    ) -> None:
+        """Ask for the first time.
+
+        Args:
+            is_restarted: whether Ray makes the actor again when its process dies.
+        """
+        self._actor = actor
+        self._is_restarted = is_restarted
+        self._clock = clock
+        self._asked_at = clock()
+        self._ping: Any = actor.ping.remote()
+        self.has_answered = False
+
+    @property
+    def pending(self) -> Any:
+        """What becomes ready when the actor answers or dies; None between two questions."""
+        return self._ping
+
+    def check(self) -> None:
+        """Take note of an answer, or of its absence, and ask again when it is time; waits never.
+
+        Raises:
+            ProcessDied: the process has died, or is killed now for want of an answer. Where Ray
+                restarts it, go on checking.
+        """
+        now = self._clock()
+        if self._ping is None:
+            if now - self._asked_at >= PING_EVERY_S:
+                self._ask(now)
+            return
+        if ray.wait([self._ping], timeout=0)[0]:
+            try:
+                result_of(self._ping)
+            except ray.exceptions.RayActorError as error:
+                raise self._died(summary_of(error)) from error
+            self._ping, self.has_answered = None, True
+            return
+        limit_s = FROZEN_AFTER_S if self.has_answered else START_TIMEOUT_S
+        if now - self._asked_at > limit_s:
+            ray.kill(self._actor, no_restart=not self._is_restarted)
+            raise self._died(f"no answer within {limit_s:g} s; killed")
+
+    def _ask(self, now: float) -> None:
+        self._asked_at, self._ping = now, self._actor.ping.remote()
+
+    def _died(self, reason: str) -> ProcessDied:
+        had_answered, self.has_answered = self.has_answered, False
+        self._ask(self._clock())
+        return ProcessDied(reason, not had_answered)
