@@ -67,7 +67,7 @@ class Sized:
         starts = [start_of(trial, trial) for trial in trials]
         self._timed("start", lambda: ledger.start(owner, starts, reuse=True))
         for trial in trials:
-            self._timed("record", lambda trial=trial: ledger.record(owner, trial, completed(0.5)))
+            self._timed("record", lambda trial=trial: ledger.record(owner, {trial: completed(0.5)}))
         self._timed("renew", lambda: ledger.renew(owner))
         push = (owner, trials, (1,), (0,), GRADIENT)
         sequence = self._timed("open_push", lambda: ledger.open_push(*push))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -120,81 +120,118 @@ class Ledger(ReplicaLedger):
         """
         with self._write() as connection:
             self._check_life(connection, owner)
+            rows = self._rows(connection, [start.trial for start in starts], "start")
+            sha256s = {start.trial: start.architecture_sha256 for start in starts}
             stamps: dict[int, Stamp] = {}
+            begun: list[Start] = []
             for start in starts:
-                row = self._own_row(connection, owner, start.trial, "start it")
-                sha256 = start.architecture_sha256
-                if row.state == "reserved":
-                    connection.execute(
-                        TRIALS.update()
-                        .where(TRIALS.c.trial == start.trial)
-                        .values(
-                            **asdict(start),
-                            architecture_sha256=sha256,
-                            state="started",
-                            started_at=self._clock(),
-                        )
+                row = rows[start.trial]
+                if not _is_of(row, owner):
+                    raise NotOwner(
+                        f"trial {start.trial} belongs to replica {row.replica}, incarnation "
+                        f"{row.incarnation}; replica {owner.replica}, incarnation "
+                        f"{owner.incarnation}, must not start it"
                     )
-                elif row.architecture_sha256 != sha256:
+                if row.state == "reserved":
+                    begun.append(start)
+                elif row.architecture_sha256 != sha256s[start.trial]:
                     raise WrongState(
                         f"trial {start.trial} is {row.state}: must be reserved to start it"
                     )
                 if row.state in RECORDED:
                     stamps[start.trial] = Stamp(row.reward, row.baseline)
-                elif reuse and (known := _known(connection, sha256)) is not None:
-                    stamps[start.trial] = self._record(
-                        connection, start.trial, _result_of(known), reused_from=known.trial
-                    )
-            return stamps
+            self._update(
+                connection,
+                {
+                    start.trial: {
+                        **asdict(start),
+                        "architecture_sha256": sha256s[start.trial],
+                        "state": "started",
+                        "started_at": self._clock(),
+                    }
+                    for start in begun
+                },
+            )
+            if not reuse:
+                return stamps
+            # One query for each: a query for all would not take the index.
+            known = {
+                trial: (_result_of(found), found.trial)
+                for trial, sha256 in sha256s.items()
+                if trial not in stamps and (found := _known(connection, sha256)) is not None
+            }
+            return stamps | self._record(connection, known)
 
-    def record(self, owner: Owner, trial: int, result: TrialResult) -> Stamp:
-        """Write down the result of a trial with the baseline as it is, then move the baseline.
+    def record(self, owner: Owner, results: Mapping[int, TrialResult]) -> dict[int, Stamp]:
+        """Write down results, each with the baseline as the one before has left it.
 
-        Repeats: the stamp of the first call, and nothing changes.
+        Repeats: the stamps of the first call, and nothing changes.
+
+        Args:
+            results: by their trials, in the order in which they came.
+
+        Returns:
+            The stamp of each. Trials that are not the owner's any more are left out: they are
+            another's, who has their rewards.
 
         Raises:
             Superseded: a newer life of the replica is known.
-            NotOwner, WrongState: the trial is not the owner's, or not started.
-            ValueError: the reward is not finite.
+            WrongState: a trial is not started; none is recorded.
+            ValueError: a reward is not finite; none is recorded.
         """
-        if not math.isfinite(result.reward):
-            raise ValueError(
-                f"trial {trial}: reward={result.reward}: must be finite; the baseline would be lost"
-            )
+        for trial, result in results.items():
+            if not math.isfinite(result.reward):
+                raise ValueError(
+                    f"trial {trial}: reward={result.reward}: must be finite; the baseline would be "
+                    "lost"
+                )
         with self._write() as connection:
             self._check_life(connection, owner)
-            row = self._own_row(connection, owner, trial, "record it")
-            if row.state in RECORDED:
-                return Stamp(row.reward, row.baseline)
-            if row.state != "started":
-                raise WrongState(f"trial {trial} is {row.state}: must be started to record it")
-            return self._record(connection, trial, result)
+            rows = self._rows(connection, results, "record")
+            own = [trial for trial in results if _is_of(rows[trial], owner)]
+            stamps: dict[int, Stamp] = {}
+            for trial in own:
+                row = rows[trial]
+                if row.state in RECORDED:
+                    stamps[trial] = Stamp(row.reward, row.baseline)
+                elif row.state != "started":
+                    raise WrongState(f"trial {trial} is {row.state}: must be started to record it")
+            new = {trial: (results[trial], None) for trial in own if trial not in stamps}
+            return stamps | self._record(connection, new)
 
     def _record(
-        self,
-        connection: sql.Connection,
-        trial: int,
-        result: TrialResult,
-        reused_from: int | None = None,
-    ) -> Stamp:
+        self, connection: sql.Connection, results: Mapping[int, tuple[TrialResult, int | None]]
+    ) -> dict[int, Stamp]:
+        """Record results, each with the trial that it is reused from, if it is."""
+        if not results:
+            return {}
         search = connection.execute(sql.select(SEARCH)).one()
         baseline = Baseline(search.baseline_decay, search.baseline_start, search.baseline_average)
-        latest = connection.execute(sql.select(sql.func.max(TRIALS.c.record_number))).scalar()
-        connection.execute(
-            TRIALS.update()
-            .where(TRIALS.c.trial == trial)
-            .values(
+        latest = connection.execute(sql.select(sql.func.max(TRIALS.c.record_number))).scalar() or 0
+        stamps: dict[int, Stamp] = {}
+        values: dict[int, dict[str, Any]] = {}
+        for trial, (result, reused_from) in results.items():
+            stamps[trial] = Stamp(result.reward, baseline.stamp)
+            values[trial] = {
                 **asdict(result),
-                baseline=baseline.stamp,
-                record_number=(latest or 0) + 1,
-                recorded_at=self._clock(),
-                reused_from=reused_from,
+                "baseline": baseline.stamp,
+                "record_number": latest + len(stamps),
+                "recorded_at": self._clock(),
+                "reused_from": reused_from,
+            }
+            baseline = baseline.moved_by(result.reward)
+        self._update(connection, values)
+        connection.execute(SEARCH.update().values(baseline_average=baseline.average))
+        return stamps
+
+    @staticmethod
+    def _update(connection: sql.Connection, values: Mapping[int, Mapping[str, Any]]) -> None:
+        """Change the rows of trials, all in the same columns."""
+        if values:
+            connection.execute(
+                TRIALS.update().where(TRIALS.c.trial == sql.bindparam("of_trial")),
+                [{"of_trial": trial, **changed} for trial, changed in values.items()],
             )
-        )
-        connection.execute(
-            SEARCH.update().values(baseline_average=baseline.moved_by(result.reward).average)
-        )
-        return Stamp(result.reward, baseline.stamp)
 
     def _has_living_owner(self) -> sql.ColumnElement[bool]:
         return sql.exists().where(
@@ -204,18 +241,20 @@ class Ledger(ReplicaLedger):
         )
 
     @staticmethod
-    def _own_row(
-        connection: sql.Connection, owner: Owner, trial: int, purpose: str
-    ) -> sql.Row[Any]:
-        row = connection.execute(sql.select(TRIALS).where(TRIALS.c.trial == trial)).one_or_none()
-        if row is None:
-            raise WrongState(f"trial {trial}: must exist to {purpose}; it does not")
-        if (row.replica, row.incarnation) != owner:
-            raise NotOwner(
-                f"trial {trial} belongs to replica {row.replica}, incarnation {row.incarnation}; "
-                f"replica {owner.replica}, incarnation {owner.incarnation}, must not {purpose}"
-            )
-        return row
+    def _rows(
+        connection: sql.Connection, trials: Collection[int], purpose: str
+    ) -> dict[int, sql.Row[Any]]:
+        """Give the rows of trials, which must exist."""
+        found = connection.execute(sql.select(TRIALS).where(TRIALS.c.trial.in_(trials)))
+        rows = {row.trial: row for row in found}
+        for trial in trials:
+            if trial not in rows:
+                raise WrongState(f"trial {trial}: must exist to {purpose} it; it does not")
+        return rows
+
+
+def _is_of(row: sql.Row[Any], owner: Owner) -> bool:
+    return (row.replica, row.incarnation) == owner
 
 
 def _start_of(row: sql.Row[Any]) -> Start | None:

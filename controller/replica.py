@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -48,7 +48,7 @@ class LedgerOfReplica(Protocol):
         self, owner: Owner, starts: Sequence[Start], *, reuse: bool = False
     ) -> dict[int, Stamp]: ...
 
-    def record(self, owner: Owner, trial: int, result: TrialResult) -> Stamp: ...
+    def record(self, owner: Owner, results: Mapping[int, TrialResult]) -> dict[int, Stamp]: ...
 
     def open_push(
         self,
@@ -138,8 +138,7 @@ class ControllerReplica:
             Whether there is more to do.
         """
         self._finish_open_push(shards)
-        for trial, result in ended:
-            self._record(trial, result)
+        self._record(dict(ended))
         if self._in_flight and not self._children.num_workers:
             # Nobody can say when there will be workers again: others may have them.
             logger.info("no workers are left: trials %s are given back", sorted(self._in_flight))
@@ -227,18 +226,18 @@ class ControllerReplica:
         architecture = self._space.decode(sampled.rollout.choices, sampled.depth)
         self._children.train(Child(sampled.trial, architecture, seed))
 
-    def _record(self, trial: int, result: TrialResult) -> None:
-        sampled = self._in_flight.pop(trial, None)
-        if sampled is None:
-            return  # it was given back
-        try:
-            stamp = self._ledger.record(self._owner, trial, result)
-        except NotOwner as error:
-            # This replica gave no sign for so long that its trial was given to another.
-            logger.warning("the result of trial %d is not needed any more: %s", trial, error)
-            return
-        logger.info("trial %d: %s, reward %.4f", trial, result.state, result.reward)
-        self._rewarded.append(Rewarded(sampled, stamp))
+    def _record(self, ended: Mapping[int, TrialResult]) -> None:
+        # Others were given back.
+        results = {trial: ended[trial] for trial in ended if trial in self._in_flight}
+        stamps = self._ledger.record(self._owner, results) if results else {}
+        for trial, result in results.items():
+            sampled = self._in_flight.pop(trial)
+            if (stamp := stamps.get(trial)) is None:
+                # This replica gave no sign for so long that its trial was given to another.
+                logger.warning("the result of trial %d is not needed any more", trial)
+                continue
+            logger.info("trial %d: %s, reward %.4f", trial, result.state, result.reward)
+            self._rewarded.append(Rewarded(sampled, stamp))
 
     def _push(self, shards: ShardClient) -> None:
         """Push the rewards of all recorded trials, by the name that the ledger gives."""

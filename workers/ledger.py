@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -83,9 +83,9 @@ class RemoteLedger:
         stamps: dict[int, Stamp] = self._call("start", owner, starts, reuse=reuse)
         return stamps
 
-    def record(self, owner: Owner, trial: int, result: TrialResult) -> Stamp:
-        stamp: Stamp = self._call("record", owner, trial, result)
-        return stamp
+    def record(self, owner: Owner, results: Mapping[int, TrialResult]) -> dict[int, Stamp]:
+        stamps: dict[int, Stamp] = self._call("record", owner, results)
+        return stamps
 
     def open_push(
         self,

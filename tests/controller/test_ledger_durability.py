@@ -24,7 +24,7 @@ life = ledger.begin_life("here", 1)
 owner = ledger.enlist(0, life).owner
 [place, other] = ledger.reserve(owner, 2)
 ledger.start(owner, [Start(1, (("color", 1),), (-0.5,), {"color": 1}, "color 1", 7, (3,))])
-stamp = ledger.record(owner, 1, TrialResult("completed", 0.5, (0.5,), 0.5, 10, 1.0))
+stamp = ledger.record(owner, {1: TrialResult("completed", 0.5, (0.5,), 0.5, 10, 1.0)})[1]
 sequence = ledger.open_push(owner, [1], (3,), (2,), b"12345678")
 print(owner.incarnation, place.trial, stamp.reward, stamp.baseline, sequence, flush=True)
 os._exit(9)

@@ -27,7 +27,7 @@ with Ledger(sys.argv[1]) as ledger:
         trial = places[0].trial
         ledger.start(owner, [Start(trial, (("color", 1),), (-0.5,), {}, "", trial, (3,))])
         time.sleep(0.01)  # a child trains; the others get their turn
-        ledger.record(owner, trial, TrialResult("completed", 0.5, (0.5,), 0.5, 10, 1.0))
+        ledger.record(owner, {trial: TrialResult("completed", 0.5, (0.5,), 0.5, 10, 1.0)})
         sequence = ledger.open_push(owner, [trial], (3,), (2,), b"1234")
         ledger.close_push(owner, sequence, (4,), (0,), (1,))
         print(trial)

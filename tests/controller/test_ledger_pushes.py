@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sql
 from support.children import completed, infeasible, start_of
-from support.rounds import GRADIENT, OTHER_GRADIENT, at_once, record
+from support.rounds import GRADIENT, OTHER_GRADIENT, at_once, record, record_one
 
 from controller.database import PUSHES
 from controller.errors import WrongState
@@ -227,7 +227,7 @@ def test_acknowledged_versions_of_another_number_of_shards_are_left_out(ledger, 
 def test_push_of_infeasible_trials_carries_them(ledger, owner):
     [place] = ledger.reserve(owner, 1)
     ledger.start(owner, [start_of(place.trial)])
-    ledger.record(owner, place.trial, infeasible())
+    record_one(ledger, owner, place.trial, infeasible())
 
     ledger.open_push(owner, [place.trial], (0,), (0,), GRADIENT)
 

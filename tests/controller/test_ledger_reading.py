@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sql
 from support.children import completed, infeasible, start_of
 from support.clock import FakeClock
-from support.rounds import record
+from support.rounds import record, record_one
 
 from controller.database import METADATA, READS_ONLY, TRIALS, connect
 from controller.errors import LedgerUnavailable
@@ -83,7 +83,7 @@ def test_recent_reward_is_the_mean_of_the_last_30_that_arrived_whatever_the_cloc
         trials = [reservation.trial for reservation in ledger.reserve(owner, 40)]
         ledger.start(owner, [start_of(trial) for trial in trials])
         for trial in reversed(trials):
-            ledger.record(owner, trial, completed(trial / 40))
+            record_one(ledger, owner, trial, completed(trial / 40))
 
         assert ledger.progress().recent_reward == pytest.approx(sum(range(1, 31)) / 30 / 40)
 

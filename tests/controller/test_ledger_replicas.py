@@ -7,7 +7,7 @@ import inspect
 import pytest
 import sqlalchemy as sql
 from support.children import completed, infeasible, start_of
-from support.rounds import GRADIENT, OTHER_GRADIENT, ROUND, begin, record, run_up_to
+from support.rounds import GRADIENT, OTHER_GRADIENT, ROUND, begin, record, record_one, run_up_to
 
 from controller.database import REPLICAS
 from controller.errors import LedgerError, NotOwner, Superseded
@@ -198,7 +198,7 @@ def test_new_life_does_not_take_over_a_push_that_is_closed(ledger, owner):
 def test_new_life_takes_over_unpushed_trials_in_the_order_of_their_results(ledger, owner):
     begin(ledger, owner, 4)
     for trial in (3, 1, 4):
-        ledger.record(owner, trial, completed(trial / 4))
+        record_one(ledger, owner, trial, completed(trial / 4))
     record(ledger, ledger.enlist(1, 1).owner, [completed(0.5)])
 
     enlistment = ledger.enlist(0, 1)
@@ -262,8 +262,8 @@ def test_replica_that_gives_signs_keeps_its_trials_for_ever(ledger, owner, clock
         ledger.renew(owner)
         assert [place.trial for place in ledger.reserve(other, 1)] == [3]
 
-    ledger.record(owner, 1, completed(0.5))
-    ledger.record(owner, 2, completed(0.5))
+    record_one(ledger, owner, 1, completed(0.5))
+    record_one(ledger, owner, 2, completed(0.5))
 
 
 def test_replica_keeps_its_trials_for_seven_eighths_of_a_lease_after_a_sign(ledger, owner, clock):
@@ -312,7 +312,7 @@ def test_trials_whose_owner_is_gone_are_reserved_first_with_what_was_sampled_for
 ):
     ledger.reserve(owner, 5)
     ledger.start(owner, [sampled(4), sampled(2), sampled(1), sampled(5)])
-    ledger.record(owner, 5, completed(0.5))
+    record_one(ledger, owner, 5, completed(0.5))
     lose(ledger, owner, clock)
     newer = ledger.enlist(replica, ledger.lives()[-1].life).owner
 
@@ -338,13 +338,14 @@ def test_trial_that_was_taken_over_is_recorded_by_its_new_owner_alone(ledger, ow
     ledger.reserve(other, 1)
     before = contents()
 
+    assert ledger.record(owner, {1: completed(0.5), 2: completed(0.5)}) == {}
     with pytest.raises(NotOwner, match=r"^trial 1 belongs to replica 1, incarnation 1; replica 0"):
-        ledger.record(owner, 1, completed(0.5))
+        ledger.start(owner, [start_of(1)])
     with pytest.raises(NotOwner, match=r"^trial 2 belongs to replica 0, incarnation 0; replica 0"):
-        ledger.record(owner, 2, completed(0.5))
+        ledger.start(owner, [start_of(2)])
 
     assert contents() == before
-    assert ledger.record(other, 1, completed(0.25)) == Stamp(0.25, 0.0)
+    assert record_one(ledger, other, 1, completed(0.25)) == Stamp(0.25, 0.0)
 
 
 def test_replica_whose_lease_ended_keeps_what_nobody_has_taken(ledger, owner, clock):
@@ -353,10 +354,9 @@ def test_replica_whose_lease_ended_keeps_what_nobody_has_taken(ledger, owner, cl
     clock.advance(LEASE_S + 1)
     assert [place.trial for place in ledger.reserve(other, 1)] == [1]
 
-    assert ledger.record(owner, 2, completed(0.5)) == Stamp(0.5, 0.0)
-
-    with pytest.raises(NotOwner, match=r"^trial 1 belongs to replica 1"):
-        ledger.record(owner, 1, completed(0.5))
+    results = {1: completed(0.9), 2: completed(0.5)}
+    assert ledger.record(owner, results) == {2: Stamp(0.5, 0.0)}
+    assert ledger.record(owner, results) == {2: Stamp(0.5, 0.0)}
 
 
 @pytest.mark.parametrize("num_trials", [1, 2, 9])

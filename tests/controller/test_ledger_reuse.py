@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 from support.children import completed, infeasible, start_of
-from support.rounds import record
+from support.rounds import record, record_one
 
 from controller.trial import Stamp
 
@@ -20,7 +20,7 @@ def run(ledger, owner, size, result):
     """Train an architecture, and give its trial."""
     [place] = ledger.reserve(owner, 1)
     ledger.start(owner, [start_of(place.trial, size)])
-    ledger.record(owner, place.trial, result)
+    record_one(ledger, owner, place.trial, result)
     return place.trial
 
 
@@ -37,7 +37,7 @@ def test_reward_of_an_architecture_that_was_trained_is_taken_with_the_baseline_o
     # And it has moved it.
     [place] = ledger.reserve(owner, 1)
     ledger.start(owner, [start_of(place.trial, 7)], reuse=True)
-    stamp = ledger.record(owner, place.trial, completed(0.1))
+    stamp = record_one(ledger, owner, place.trial, completed(0.1))
     assert stamp.baseline == pytest.approx(0.75 * 0.7 + 0.25 * 0.8)
 
 
@@ -74,6 +74,25 @@ def test_reused_trials_are_counted_and_are_in_the_budget(ledger, owner):
     assert [place.trial for place in ledger.reserve(owner, 9, [4])] == [5, 6, 7, 8, 9, 10]
 
 
+def test_trials_begun_together_each_take_the_reward_of_their_own_architecture(ledger, owner):
+    run(ledger, owner, 5, completed(0.8))
+    run(ledger, owner, 6, completed(0.4))
+    ledger.reserve(owner, 4)
+
+    starts = [start_of(trial, size) for trial, size in zip((3, 4, 5, 6), (6, 9, 5, 6), strict=True)]
+    stamps = ledger.start(owner, starts, reuse=True)
+
+    # By hand, b <- 0.75 b + 0.25 R, from 0.7 on.
+    assert stamps == {
+        3: Stamp(0.4, pytest.approx(0.7)),
+        5: Stamp(0.8, pytest.approx(0.625)),
+        6: Stamp(0.4, pytest.approx(0.66875)),
+    }
+    assert [trial.reused_from for trial in ledger.trials()] == [None, None, 2, None, 1, 2]
+    assert ledger.trials()[3].state == "started"
+    assert ledger.start(owner, starts, reuse=True) == stamps
+
+
 def test_reward_is_not_reused_unless_that_is_asked_for(ledger, owner):
     run(ledger, owner, 5, completed(0.8))
     ledger.reserve(owner, 1)
@@ -96,7 +115,7 @@ def test_reused_trial_is_never_itself_reused(ledger, owner):
 def test_trained_trial_is_reused_though_a_reused_one_has_a_lower_number(ledger, owner):
     ledger.reserve(owner, 3)
     ledger.start(owner, [start_of(2, 5)])
-    ledger.record(owner, 2, completed(0.8))
+    record_one(ledger, owner, 2, completed(0.8))
 
     for trial in (1, 3):
         ledger.start(owner, [start_of(trial, 5)], reuse=True)
@@ -107,11 +126,11 @@ def test_trained_trial_is_reused_though_a_reused_one_has_a_lower_number(ledger, 
 def test_reward_is_of_the_first_that_was_trained(ledger, owner):
     ledger.reserve(owner, 2)
     ledger.start(owner, [start_of(1, 5), start_of(2, 5)])
-    ledger.record(owner, 2, completed(0.25))
+    record_one(ledger, owner, 2, completed(0.25))
     [place] = ledger.reserve(owner, 1, [1])
     stamps = ledger.start(owner, [start_of(place.trial, 5)], reuse=True)
     assert stamps[3].reward == 0.25
-    ledger.record(owner, 1, completed(0.75))
+    record_one(ledger, owner, 1, completed(0.75))
 
     [place] = ledger.reserve(owner, 1)
     stamps = ledger.start(owner, [start_of(place.trial, 5)], reuse=True)
@@ -126,7 +145,7 @@ def test_architecture_that_was_infeasible_is_trained_again(ledger, owner):
 
     assert ledger.start(owner, [start_of(2, 5)], reuse=True) == {}
 
-    assert ledger.record(owner, 2, completed(0.5)) == Stamp(0.5, 0.0)
+    assert record_one(ledger, owner, 2, completed(0.5)) == Stamp(0.5, 0.0)
 
 
 def test_architecture_that_is_in_training_is_trained_beside_it(ledger, owner):

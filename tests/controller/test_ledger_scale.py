@@ -5,7 +5,7 @@ from __future__ import annotations
 from support import large_ledger
 from support.children import completed, start_of
 from support.plans import watched
-from support.rounds import GRADIENT, OTHER_GRADIENT
+from support.rounds import GRADIENT, OTHER_GRADIENT, record_one
 
 LARGE = 20_000
 
@@ -22,7 +22,7 @@ def calls_of(ledger, first):
         "start": lambda: ledger.start(owner, [start_of(first, 5001)], reuse=True),
         "start of a known one": lambda: ledger.start(owner, [start_of(later, 1)], reuse=True),
         "release": lambda: ledger.release(owner, [first + 2]),
-        "record": lambda: ledger.record(owner, first, completed(0.5)),
+        "record": lambda: record_one(ledger, owner, first, completed(0.5)),
         "open push": lambda: ledger.open_push(owner, [first], (4,), (3,), GRADIENT),
         "replace push": lambda: ledger.replace_push(
             owner, ledger.open_push(owner, [first], (4,), (3,), GRADIENT), (5,), OTHER_GRADIENT

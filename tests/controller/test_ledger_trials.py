@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support.children import completed, infeasible, start_of
-from support.rounds import at_once, begin
+from support.rounds import at_once, begin, record_one
 
 from child.metric import ACCURACY
 from controller.baseline import Baseline
@@ -120,7 +120,7 @@ def test_trials_run_by_many_at_once_are_recorded_each_once(create_ledger, open_l
         stamps = {}
         for trials in itertools.islice(iter(lambda: begin(ledger, owner, 2), []), num_trials):
             for trial in trials:
-                stamps[trial] = ledger.record(owner, trial, completed(trial / num_trials))
+                stamps[trial] = record_one(ledger, owner, trial, completed(trial / num_trials))
             ledger.close_push(
                 owner, ledger.open_push(owner, trials, [0], [0], b"1234"), [1], [0], [0]
             )
@@ -181,8 +181,7 @@ def test_trial_of_another_replica_cannot_be_started_or_recorded(ledger, contents
     whose = "belongs to replica 0, incarnation 1; replica 1, incarnation 1, must not"
     with pytest.raises(NotOwner, match=f"^trial 2 {whose} start it$"):
         ledger.start(other, [start_of(2)])
-    with pytest.raises(NotOwner, match=f"^trial 1 {whose} record it$"):
-        ledger.record(other, started, completed(0.5))
+    assert ledger.record(other, {started: completed(0.5)}) == {}
 
     assert contents() == before
 
@@ -197,8 +196,7 @@ def test_trial_of_an_earlier_life_cannot_be_started_or_recorded(ledger, contents
     whose = "belongs to replica 0, incarnation 1; replica 0, incarnation 2, must not"
     with pytest.raises(NotOwner, match=f"^trial 2 {whose} start it$"):
         ledger.start(owner, [start_of(2)])
-    with pytest.raises(NotOwner, match=f"^trial 1 {whose} record it$"):
-        ledger.record(owner, started, completed(0.5))
+    assert ledger.record(owner, {started: completed(0.5)}) == {}
 
     assert contents() == before
 
@@ -253,8 +251,8 @@ def test_record_writes_down_the_result(ledger):
     owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 2)
 
-    ledger.record(owner, 1, completed(0.5))
-    ledger.record(owner, 2, infeasible("CUDA out of memory"))
+    record_one(ledger, owner, 1, completed(0.5))
+    record_one(ledger, owner, 2, infeasible("CUDA out of memory"))
 
     good, bad = ledger.trials()
     assert (good.state, good.reward, good.validations) == ("completed", 0.5, [0.25, 0.5])
@@ -270,7 +268,9 @@ def test_record_keeps_figures_that_are_not_finite_and_numbers_that_are_large(led
     begin(ledger, owner, 1)
     figures = (math.inf, -math.inf, 1e308, 0.1 + 0.2)
 
-    ledger.record(owner, 1, replace(completed(0.5), validations=figures, num_parameters=2**53 + 1))
+    record_one(
+        ledger, owner, 1, replace(completed(0.5), validations=figures, num_parameters=2**53 + 1)
+    )
 
     [trial] = ledger.trials()
     assert trial.validations == list(figures)
@@ -289,7 +289,7 @@ def test_stamp_is_the_average_of_the_rewards_recorded_before(ledger):
         4: completed(0.5),
     }
 
-    stamps = [ledger.record(owner, trial, result) for trial, result in results.items()]
+    stamps = [record_one(ledger, owner, trial, result) for trial, result in results.items()]
 
     # By hand, b <- 0.75 b + 0.25 R: the first reward becomes the average; infeasible counts as 0.
     baselines = [0.0, 0.8, 0.7, 0.525, 0.64375, 0.4828125]
@@ -308,10 +308,13 @@ def test_baseline_after_first_rewards_of_0_is_0_and_moves_slowly(ledger):
     owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 3)
 
-    stamps = [ledger.record(owner, 1, infeasible()), ledger.record(owner, 2, completed(0.8))]
+    stamps = [
+        record_one(ledger, owner, 1, infeasible()),
+        record_one(ledger, owner, 2, completed(0.8)),
+    ]
 
     assert [stamp.baseline for stamp in stamps] == [0.0, 0.0]
-    assert ledger.record(owner, 3, completed(0.5)).baseline == pytest.approx(0.25 * 0.8)
+    assert record_one(ledger, owner, 3, completed(0.5)).baseline == pytest.approx(0.25 * 0.8)
 
 
 def test_baseline_starts_where_the_search_says_and_moves_on_from_the_first_reward(create_ledger):
@@ -319,10 +322,10 @@ def test_baseline_starts_where_the_search_says_and_moves_on_from_the_first_rewar
     owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 3)
 
-    stamps = [ledger.record(owner, trial, completed(0.8)) for trial in (2, 1, 3)]
+    stamps = [record_one(ledger, owner, trial, completed(0.8)) for trial in (2, 1, 3)]
 
     assert [stamp.baseline for stamp in stamps] == pytest.approx([0.3, 0.8, 0.8])
-    assert ledger.record(owner, 2, completed(0.8)) == stamps[0]
+    assert record_one(ledger, owner, 2, completed(0.8)) == stamps[0]
 
 
 def test_baseline_that_has_moved_already_goes_on_from_there(create_ledger):
@@ -330,7 +333,7 @@ def test_baseline_that_has_moved_already_goes_on_from_there(create_ledger):
     owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 2)
 
-    stamps = [ledger.record(owner, trial, completed(0.8)) for trial in (1, 2)]
+    stamps = [record_one(ledger, owner, trial, completed(0.8)) for trial in (1, 2)]
 
     assert [stamp.baseline for stamp in stamps] == pytest.approx([0.4, 0.5])
 
@@ -341,9 +344,9 @@ def test_baseline_is_in_the_database_and_not_in_the_ledger_that_moved_it(ledger,
     begin(ledger, one_owner, 1)
     begin(other, other_owner, 2)
 
-    ledger.record(one_owner, 1, completed(0.5))
-    assert other.record(other_owner, 2, completed(0.9)).baseline == 0.5
-    assert open_ledger().record(other_owner, 3, completed(0.1)).baseline == pytest.approx(0.6)
+    record_one(ledger, one_owner, 1, completed(0.5))
+    assert record_one(other, other_owner, 2, completed(0.9)).baseline == 0.5
+    assert record_one(open_ledger(), other_owner, 3, completed(0.1)).baseline == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
@@ -352,23 +355,23 @@ def test_baseline_is_in_the_database_and_not_in_the_ledger_that_moved_it(ledger,
 def test_record_again_gives_the_first_stamp_and_changes_nothing(ledger, contents, again):
     owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 3)
-    ledger.record(owner, 1, completed(0.3))
-    first = ledger.record(owner, 2, completed(0.5))
+    record_one(ledger, owner, 1, completed(0.3))
+    first = record_one(ledger, owner, 2, completed(0.5))
     before = contents()
 
-    assert ledger.record(owner, 2, again) == first == Stamp(0.5, 0.3)
+    assert record_one(ledger, owner, 2, again) == first == Stamp(0.5, 0.3)
 
     assert contents() == before
-    assert ledger.record(owner, 3, completed(0.1)).baseline == pytest.approx(0.35)
+    assert record_one(ledger, owner, 3, completed(0.1)).baseline == pytest.approx(0.35)
 
 
 def test_record_of_an_infeasible_trial_again_gives_the_first_stamp(ledger, contents):
     owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 1)
-    first = ledger.record(owner, 1, infeasible())
+    first = record_one(ledger, owner, 1, infeasible())
     before = contents()
 
-    assert ledger.record(owner, 1, completed(1.0)) == first == Stamp(0.0, 0.0)
+    assert record_one(ledger, owner, 1, completed(1.0)) == first == Stamp(0.0, 0.0)
     assert contents() == before
 
 
@@ -378,9 +381,58 @@ def test_record_of_a_trial_that_was_not_started_is_refused(ledger, contents):
     before = contents()
 
     with pytest.raises(WrongState, match=r"^trial 1 is reserved: must be started to record it$"):
-        ledger.record(owner, 1, completed(0.5))
+        record_one(ledger, owner, 1, completed(0.5))
     with pytest.raises(WrongState, match=r"^trial 2: must exist to record it; it does not$"):
-        ledger.record(owner, 2, completed(0.5))
+        record_one(ledger, owner, 2, completed(0.5))
+
+    assert contents() == before
+
+
+def test_results_recorded_together_are_as_if_recorded_one_after_the_other(create_ledger):
+    results = {3: completed(0.8), 1: infeasible("diverged"), 4: completed(0.25), 2: completed(0.5)}
+    together, apart = create_ledger(), create_ledger(file="apart")
+    stamps = []
+    for ledger in (together, apart):
+        owner = ledger.enlist(0, 1).owner
+        begin(ledger, owner, 4)
+        if ledger is together:
+            stamps.append(list(ledger.record(owner, results).items()))
+        else:
+            each = [(trial, record_one(ledger, owner, trial, results[trial])) for trial in results]
+            stamps.append(each)
+
+    assert stamps[0] == stamps[1]
+    assert [stamp.baseline for _, stamp in stamps[0]] == pytest.approx([0.0, 0.8, 0.6, 0.5125])
+    same = ("state", "reward", "validations", "validation", "reason", "baseline", "record_number")
+    for one, other in zip(together.trials(), apart.trials(), strict=True):
+        for name in same:
+            assert getattr(one, name) == getattr(other, name), name
+
+
+def test_results_of_which_some_are_recorded_already_move_the_baseline_once_each(ledger):
+    owner = ledger.enlist(0, 1).owner
+    begin(ledger, owner, 3)
+    first = ledger.record(owner, {2: completed(0.8)})
+
+    stamps = ledger.record(owner, {1: completed(0.4), 2: completed(0.1), 3: completed(0.2)})
+
+    assert stamps == {
+        1: Stamp(0.4, 0.8),
+        2: first[2],
+        3: Stamp(0.2, pytest.approx(0.7)),
+    }
+
+
+def test_results_of_which_one_cannot_be_recorded_leave_all_unrecorded(ledger, contents):
+    owner = ledger.enlist(0, 1).owner
+    begin(ledger, owner, 1)
+    ledger.reserve(owner, 1, [1])
+    before = contents()
+
+    with pytest.raises(WrongState, match=r"^trial 2 is reserved"):
+        ledger.record(owner, {1: completed(0.5), 2: completed(0.5)})
+    with pytest.raises(ValueError, match=r"^trial 2: reward=nan"):
+        ledger.record(owner, {1: completed(0.5), 2: completed(math.nan)})
 
     assert contents() == before
 
@@ -392,7 +444,7 @@ def test_record_of_a_reward_that_is_not_finite_is_refused(ledger, contents, rewa
     before = contents()
 
     with pytest.raises(ValueError, match=f"^trial 1: reward={reward}: must be finite"):
-        ledger.record(owner, 1, completed(reward))
+        record_one(ledger, owner, 1, completed(reward))
 
     assert contents() == before
 
@@ -403,7 +455,7 @@ def test_record_of_a_reward_that_is_not_finite_is_refused(ledger, contents, rewa
 def test_record_test_a_second_time_is_refused_and_the_first_stays(ledger, open_ledger):
     owner = ledger.enlist(0, 1).owner
     begin(ledger, owner, 2)
-    ledger.record(owner, 1, completed(0.5))
+    record_one(ledger, owner, 1, completed(0.5))
 
     ledger.record_test(1, 0.875)
     with pytest.raises(WrongState, match=r"^trial 1: must exist, and is tested at most once$"):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sql
 from support.children import completed, start_of
+from support.rounds import record_one
 from support.waiting import wait_until
 
 from controller.database import READS_ONLY, connect
@@ -211,7 +212,7 @@ class Writer:
             self._again(lambda trial=trial: self._ledger.start(owner, [start_of(trial)]))
             result = completed(trial % 16 / 16)
             self.answered[trial] = self._again(
-                lambda trial=trial, result=result: self._ledger.record(owner, trial, result)
+                lambda trial=trial, result=result: record_one(self._ledger, owner, trial, result)
             )
 
     def _again(self, call):

@@ -13,6 +13,7 @@ import yaml
 from support.children import completed, start_of
 from support.crashes import StoppingDisk
 from support.disks import FailingDisk, PowerCut
+from support.rounds import record_one
 
 from child.metric import ACCURACY
 from controller.baseline import Baseline
@@ -269,7 +270,7 @@ def test_push_that_is_open_in_the_ledger_alone_is_refused(run, capsys):
         owner = ledger.enlist(4, ledger.begin_life("here", 1)).owner
         (reservation,) = ledger.reserve(owner, 1)
         ledger.start(owner, [start_of(reservation.trial)])
-        ledger.record(owner, reservation.trial, completed(0.5))
+        record_one(ledger, owner, reservation.trial, completed(0.5))
         sequence = ledger.open_push(owner, [reservation.trial], [3], [3], b"1234")
     said = refused(run, capsys, "--num-shards", "2")
     assert "has open pushes (r4#1): must have none" in said

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support.children import completed, start_of
+from support.rounds import record_one
 
 from child.data.errors import DownloadFailed
 from child.data.text_file import TextFileSettings
@@ -153,7 +154,7 @@ def run(tmp_path):
         for trial, (cell, reward) in enumerate(((other, 0.1), (NAS_CELL, 0.9)), start=1):
             ledger.reserve(owner, 1)
             ledger.start(owner, [replace(start_of(trial), architecture=cell.to_json())])
-            ledger.record(owner, trial, completed(reward))
+            record_one(ledger, owner, trial, completed(reward))
     return made.path, other
 
 

@@ -1,6 +1,7 @@
 """`nasrl trials` as a table."""
 
 import pytest
+from support.rounds import record_one
 
 from child.metric import ACCURACY
 from child.result import TrialResult
@@ -31,7 +32,7 @@ def table(tmp_path, capsys):
             for place, result in zip(places, results, strict=True):
                 start = Start(place.trial, (), (), {}, f"3x3,{place.trial}", 1, (0,))
                 ledger.start(owner, [start])
-                ledger.record(owner, place.trial, result)
+                record_one(ledger, owner, place.trial, result)
         assert main(["trials", str(run.path)]) == 0
         return capsys.readouterr().out.splitlines()
 

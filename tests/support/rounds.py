@@ -12,7 +12,7 @@ from support.children import completed, start_of
 
 from child.result import TrialResult
 from controller.ledger import Ledger
-from controller.trial import Owner
+from controller.trial import Owner, Stamp
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ ROUND: Mapping[str, Callable[[Ledger, Owner], Any]] = {
     "renew": lambda ledger, owner: ledger.renew(owner),
     "start": lambda ledger, owner: ledger.start(owner, [start_of(1), start_of(2)]),
     "release": lambda ledger, owner: ledger.release(owner, [3]),
-    "record": lambda ledger, owner: ledger.record(owner, 1, completed(0.5)),
+    "record": lambda ledger, owner: ledger.record(owner, {1: completed(0.5)}),
     "open_push": lambda ledger, owner: ledger.open_push(owner, [1], (4,), (3,), GRADIENT),
     "replace_push": lambda ledger, owner: ledger.replace_push(owner, 1, (5,), OTHER_GRADIENT),
     "close_push": lambda ledger, owner: ledger.close_push(owner, 1, (6,), (0,), (2,)),
@@ -49,9 +49,14 @@ def begin(ledger: Ledger, owner: Owner, number: int, held: Sequence[int] = ()) -
 def record(ledger: Ledger, owner: Owner, results: Sequence[TrialResult]) -> list[int]:
     """Run trials with the results given, and give their numbers."""
     trials = begin(ledger, owner, len(results))
-    for trial, result in zip(trials, results, strict=True):
-        ledger.record(owner, trial, result)
+    ledger.record(owner, dict(zip(trials, results, strict=True)))
     return trials
+
+
+def record_one(ledger: Ledger, owner: Owner, trial: int, result: TrialResult) -> Stamp:
+    """Record one result, and give its stamp."""
+    [stamp] = ledger.record(owner, {trial: result}).values()
+    return stamp
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -11,7 +11,7 @@ import ray
 from support.actors import START_S, freeze, kill, pid_of
 from support.children import completed, start_of
 from support.clock import FakeClock
-from support.rounds import GRADIENT, ROUND, begin, record
+from support.rounds import GRADIENT, ROUND, begin, record, record_one
 from support.waiting import wait_until
 
 from child.metric import ACCURACY
@@ -70,8 +70,8 @@ class TestedLedger(LedgerProcess):
     def pid(self):
         return os.getpid()
 
-    def record(self, owner, trial, result):
-        recorded = super().record(owner, trial, result)
+    def record(self, owner, results):
+        recorded = super().record(owner, results)
         if self._takes("lose-the-answer"):
             os.kill(os.getpid(), signal.SIGKILL)
         return recorded
@@ -135,7 +135,7 @@ def test_refusals_arrive_as_they_were(actor):
     with pytest.raises(Superseded, match="replica 0, incarnation 1: must be the newest, 2"):
         ledger.renew(before)
     with pytest.raises(NotOwner):
-        ledger.record(owner, 1, completed(0.5))
+        ledger.start(owner, [start_of(1)])
 
 
 def test_process_that_is_killed_is_restarted_and_has_all_that_was_answered(actor, read):
@@ -162,8 +162,8 @@ def test_process_that_dies_before_it_answers_is_asked_again_and_nothing_happens_
     begin(ledger, owner, 2)
     (tmp_path / "lose-the-answer-1").touch()
 
-    first = ledger.record(owner, 1, completed(0.5))
-    second = ledger.record(owner, 2, completed(1.0))
+    first = record_one(ledger, owner, 1, completed(0.5))
+    second = record_one(ledger, owner, 2, completed(1.0))
 
     assert len(list(tmp_path.glob("fault-*"))) == 1, "the answer was not lost"
     assert (first.reward, first.baseline) == (0.5, 0.0)
