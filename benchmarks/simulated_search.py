@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,7 @@ class Setup:
     num_trials: int
     schedule: ScheduleSettings
     seed: int = 0
+    latency_s: float = 0.0  # from the end of a child to the begin of the next, at the least
     learning_rate: float = AdamSettings().learning_rate
     baseline_decay: float = 0.95
 
@@ -71,7 +73,8 @@ class Outcome:
     def utilization(self, until: float) -> float:
         """Give the fraction of the child workers' time, from the beginning, that they trained."""
         busy_s = sum(
-            min(trial.recorded_at, until) - min(trial.started_at, until) for trial in self.trials
+            min(trial.started_at + trial.seconds, until) - min(trial.started_at, until)
+            for trial in self.trials
         )
         return busy_s / (self.setup.num_replicas * self.setup.per_replica * until)
 
@@ -97,7 +100,12 @@ def simulate(
     def clock() -> float:
         return now
 
-    with contextlib.closing(Ledger.create("sqlite://", record, clock)) as ledger:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(
+            Ledger.create(f"sqlite:///{folder}/ledger.sqlite", record, clock)
+        ) as ledger,
+    ):
         life = ledger.begin_life("simulated", 1)
         shards: Any = InstantShards(layout, values, setup.learning_rate)
         agenda = Agenda()
@@ -109,7 +117,7 @@ def simulate(
                 space,
                 strategy,
                 ledger,
-                SimulatedChildren(number, setup.per_replica, train, agenda, clock),
+                SimulatedChildren(number, setup, train, agenda, clock),
                 setup.per_replica,
                 setup.rounds,
                 clock,
@@ -153,12 +161,13 @@ class SimulatedChildren:
     def __init__(
         self,
         replica: int,
-        num_workers: int,
+        setup: Setup,
         train: Train,
         agenda: Agenda,
         clock: Callable[[], float],
     ) -> None:
-        self.num_workers = num_workers
+        self.num_workers = setup.per_replica
+        self._latency_s = setup.latency_s
         self._replica = replica
         self._train = train
         self._agenda = agenda
@@ -166,7 +175,8 @@ class SimulatedChildren:
 
     def train(self, child: Child) -> None:
         result = self._train(child)
-        self._agenda.add(self._clock() + result.seconds, self._replica, [(child.trial, result)])
+        ends_at = self._clock() + result.seconds + self._latency_s
+        self._agenda.add(ends_at, self._replica, [(child.trial, result)])
 
     def forget(self, trials: Collection[int]) -> None:
         raise AssertionError("there are always workers")

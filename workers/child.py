@@ -102,8 +102,9 @@ class ChildWorker:
         gc.freeze()
 
     @control
-    def ping(self) -> None:
-        """Answer: the process lives."""
+    def ping(self) -> int:
+        """Answer with the process id: the process lives."""
+        return os.getpid()
 
     def train(self, child: Child, is_alone: bool = False) -> TrialResult:
         """Train and validate a child; see `child.training.ChildTrainer.train`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -33,8 +34,9 @@ class LedgerProcess(Ledger):
         super().__init__(url)
 
     @control
-    def ping(self) -> None:
-        """Answer: the process lives."""
+    def ping(self) -> int:
+        """Answer with the process id: the process lives."""
+        return os.getpid()
 
 
 def spawn_ledger(setup: ProcessSetup, url: str) -> Any:

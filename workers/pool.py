@@ -111,18 +111,22 @@ class ChildPool:
         """
         self._fill()
         self._dispatch()
-        awaited = [w.training for w in self._workers if w.training is not None]
-        awaited += [w.pulse.pending for w in self._workers if w.pulse.pending is not None]
-        if awaited:
+        trainings = [w.training for w in self._workers if w.training is not None]
+        pings = [w.pulse.pending for w in self._workers if w.pulse.pending is not None]
+        if awaited := trainings + pings:
             ray.wait(awaited, num_returns=1, timeout=WAIT_S)
         else:
             self._is_resized.wait(WAIT_S)
         self._is_resized.clear()
-        results = []
-        for worker in list(self._workers):
-            result = self._result_of(worker)
-            if result is not None:
-                results.append(result)
+        # Those that end at nearly the same time are given together.
+        ended = set()
+        if trainings:
+            ended.update(ray.wait(trainings, num_returns=len(trainings), timeout=0)[0])
+        results = [
+            result
+            for worker in list(self._workers)
+            if (result := self._result_of(worker, worker.training in ended)) is not None
+        ]
         self._dispatch()
         return results
 
@@ -153,11 +157,11 @@ class ChildPool:
                 worker.child = child
                 worker.training = worker.actor.train.remote(child, is_alone)
 
-    def _result_of(self, worker: _Worker) -> tuple[int, TrialResult] | None:
+    def _result_of(self, worker: _Worker, has_ended: bool) -> tuple[int, TrialResult] | None:
         """Give the result of a worker that has one; see to a worker that has died."""
         try:
             worker.pulse.check()
-            if worker.training is None or not ray.wait([worker.training], timeout=0)[0]:
+            if not has_ended:
                 return None
             result: TrialResult = result_of(worker.training)
         except (

@@ -11,6 +11,7 @@ import ray
 from workers.remote import result_of, summary_of
 
 PING_EVERY_S = 3.0
+PING_AGAIN_S = 0.5  # after a question that did not reach it
 # A process that is stopped (SIGSTOP), or whose machine is gone without a word, answers nothing, and
 # Ray never notices the first. One that is only busy answers: another thread of it does.
 FROZEN_AFTER_S = 12.0
@@ -31,7 +32,7 @@ class ProcessDied(Exception):
 class Pulse:
     """Asks an actor again and again whether it lives, and kills it when it does not answer.
 
-    The actor has a method `ping`, marked by `workers.remote.control`.
+    The actor has a method `ping`, marked by `workers.remote.control`, that gives its process id.
 
     Threads: one at a time.
     """
@@ -51,9 +52,12 @@ class Pulse:
         self._actor = actor
         self._is_restarted = is_restarted
         self._clock = clock
-        self._asked_at = clock()
-        self._ping: Any = actor.ping.remote()
         self.has_answered = False
+        self._pid: int | None = None
+        self._past_pid: int | None = None  # of one that was killed, and may answer once more
+        self._ping: Any = actor.ping.remote()
+        self._ask_at = 0.0
+        self._silent_since: float | None = clock()
 
     @property
     def pending(self) -> Any:
@@ -69,25 +73,41 @@ class Pulse:
         """
         now = self._clock()
         if self._ping is None:
-            if now - self._asked_at >= PING_EVERY_S:
-                self._ask(now)
-            return
-        if ray.wait([self._ping], timeout=0)[0]:
-            try:
-                result_of(self._ping)
-            except ray.exceptions.RayActorError as error:
-                raise self._died(summary_of(error)) from error
-            self._ping, self.has_answered = None, True
-            return
+            if now >= self._ask_at:
+                self._ping = self._actor.ping.remote()
+                if self._silent_since is None:
+                    self._silent_since = now
+        elif ray.wait([self._ping], timeout=0)[0]:
+            self._take_answer(now)
         limit_s = FROZEN_AFTER_S if self.has_answered else START_TIMEOUT_S
-        if now - self._asked_at > limit_s:
+        if self._silent_since is not None and now - self._silent_since > limit_s:
             ray.kill(self._actor, no_restart=not self._is_restarted)
             raise self._died(f"no answer within {limit_s:g} s; killed")
 
-    def _ask(self, now: float) -> None:
-        self._asked_at, self._ping = now, self._actor.ping.remote()
+    def _take_answer(self, now: float) -> None:
+        try:
+            pid = result_of(self._ping)
+        except ray.exceptions.ActorUnavailableError as error:
+            if not self._is_restarted:
+                raise self._died(summary_of(error)) from error
+            # Ray is restarting it, or it is frozen and the connection was given up: only its
+            # answer, or for how long there is none, tells which.
+            pid = self._past_pid
+        except ray.exceptions.RayActorError as error:
+            raise self._died(summary_of(error)) from error
+        self._ping, self._ask_at = None, now + PING_AGAIN_S
+        if pid == self._past_pid:
+            return
+        before, self._pid = self._pid, pid
+        self._ask_at = now + PING_EVERY_S
+        self._silent_since, self.has_answered = None, True
+        if before not in (None, pid):
+            raise ProcessDied(
+                f"process {pid} is in the place of process {before}", is_at_start=False
+            )
 
     def _died(self, reason: str) -> ProcessDied:
         had_answered, self.has_answered = self.has_answered, False
-        self._ask(self._clock())
+        self._past_pid, self._pid = self._pid or self._past_pid, None
+        self._ping, self._silent_since = self._actor.ping.remote(), self._clock()
         return ProcessDied(reason, not had_answered)

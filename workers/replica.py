@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +105,9 @@ class ReplicaProcess:
             self._replica.run(shards)
 
     @control
-    def ping(self) -> None:
-        """Answer: the process lives."""
+    def ping(self) -> int:
+        """Answer with the process id: the process lives."""
+        return os.getpid()
 
     @control
     def drain(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ class ShardProcess:
         RemoteLedger(ledger).publish(life, plan.shard, self._server.address)
 
     @control
-    def ping(self) -> None:
-        """Answer: the process lives."""
+    def ping(self) -> int:
+        """Answer with the process id: the process lives."""
+        return os.getpid()
 
     @control
     def close(self) -> None:

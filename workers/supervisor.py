@@ -138,7 +138,7 @@ class Supervised:
             raise self._failure(how, reason) from error
         if self._is_restarted and not isinstance(error.__cause__, ray.exceptions.ActorDiedError):
             self._born_at = self._clock()
-            return f"{self.name} died and is restarted: {reason}"
+            return f"{self.name} died and was restarted: {reason}"
         # Whatever is left of it must not go on beside the next.
         ray.kill(self.actor)
         self.actor = self._work = None

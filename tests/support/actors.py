@@ -19,12 +19,8 @@ class Living:
     """Answers whether it lives, and which process it is."""
 
     @control
-    def ping(self) -> None:
-        """Answer: the process lives."""
-
-    @control
-    def pid(self) -> int:
-        """Give the process that this actor lives in."""
+    def ping(self) -> int:
+        """Answer with the process id."""
         return os.getpid()
 
 
@@ -37,7 +33,7 @@ class Unborn(Living):
 
 def pid_of(actor: Any) -> int:
     """Give the process of an actor, once it lives."""
-    pid: int = ray.get(actor.pid.remote(), timeout=START_S)
+    pid: int = ray.get(actor.ping.remote(), timeout=START_S)
     return pid
 
 

@@ -31,7 +31,7 @@ from workers.ledger import (
     spawn_ledger,
 )
 from workers.process import ProcessSetup
-from workers.remote import control, spawn
+from workers.remote import spawn
 
 NUM_TRIALS = 6
 
@@ -65,10 +65,6 @@ class TestedLedger(LedgerProcess):
     def __init__(self, setup, url):
         super().__init__(setup, url)
         self._folder = setup.log_dir
-
-    @control
-    def pid(self):
-        return os.getpid()
 
     def record(self, owner, results):
         recorded = super().record(owner, results)

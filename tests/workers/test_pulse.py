@@ -149,25 +149,59 @@ def test_actor_that_is_busy_answers(make, clock):
     assert ray.get(working) == "worked"
 
 
+def await_answer(pulse, clock, told=()):
+    """Check until the actor answers after a death, and give the deaths that were told."""
+    told = list(told)
+
+    def has_answered():
+        clock.advance(0.05)
+        try:
+            pulse.check()
+        except ProcessDied as error:
+            told.append((str(error), error.is_at_start))
+        return told and pulse.has_answered
+
+    wait_until(has_answered, "an answer after the death", timeout_s=START_S)
+    return told
+
+
 def test_actor_that_ray_restarts_is_dead_once_and_answers_again(make, clock):
     actor, pulse = make(is_restarted=True)
     answer(pulse)
-    clock.advance(PING_EVERY_S)
     before = kill(actor)
+    clock.advance(PING_EVERY_S)
+
+    told = await_answer(pulse, clock)
+    now = pid_of(actor)
+    assert told == [(f"process {now} is in the place of process {before}", False)]
+
+
+def test_actor_that_ray_restarts_and_nobody_reaches_is_killed_after_twelve_seconds(
+    make, clock, monkeypatch
+):
+    actor, pulse = make(is_restarted=True)
+    answer(pulse)
+    before = pid_of(actor)
+    clock.advance(PING_EVERY_S)
     pulse.check()
-    assert not death_of(pulse).is_at_start
 
-    wait_until(lambda: lives_again(pulse, clock), "an answer after the death", timeout_s=START_S)
+    def fail(_):
+        raise ray.exceptions.ActorUnavailableError("the connection was given up", None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.pulse.result_of", fail)
+        for _ in range(24):
+            if pulse.pending is not None:
+                assert ray.wait([pulse.pending], timeout=START_S)[0]
+            pulse.check()
+            clock.advance(0.5)
+        assert is_alive(before)
+        clock.advance(0.1)
+        with pytest.raises(ProcessDied, match="no answer within 12 s; killed") as caught:
+            pulse.check()
+    assert not caught.value.is_at_start
+    assert len(await_answer(pulse, clock, [caught.value])) == 1
     assert pid_of(actor) != before
-
-
-def lives_again(pulse, clock):
-    clock.advance(0.1)
-    try:
-        pulse.check()
-    except ProcessDied:  # as long as there is none in its place
-        return False
-    return pulse.has_answered
 
 
 def test_actor_that_ray_restarts_is_killed_when_frozen_and_answers_again(make, clock):
@@ -177,9 +211,9 @@ def test_actor_that_ray_restarts_is_killed_when_frozen_and_answers_again(make, c
     clock.advance(PING_EVERY_S)
     pulse.check()
     clock.advance(FROZEN_AFTER_S + 0.1)
-    with pytest.raises(ProcessDied, match="no answer within 12 s"):
+    with pytest.raises(ProcessDied, match="no answer within 12 s") as caught:
         pulse.check()
-    wait_until(lambda: lives_again(pulse, clock), "an answer after the death", timeout_s=START_S)
+    assert len(await_answer(pulse, clock, [caught.value])) == 1
     assert pid_of(actor) != frozen
 
 
@@ -188,12 +222,35 @@ class Logging(Living):
         ProcessSetup(folder).enter("process")
 
 
-def test_process_that_is_stopped_by_a_signal_is_replaced_within_thirty_seconds(tmp_path):
-    log = tmp_path / "process.log"
+def starts_in(folder):
+    """Give when, and as which process, the logging actor of a folder began, each time."""
+    text = (folder / "process.log").read_text()
+    lines = re.findall(r"(\S+ \S+),\d+ INFO .*: process (\d+)", text)
+    return [(datetime.fromisoformat(when).timestamp(), int(pid)) for when, pid in lines]
 
+
+@pytest.mark.slow
+def test_process_that_ray_restarted_and_that_froze_before_anybody_reached_it_is_killed(tmp_path):
+    supervisor = Supervisor(lambda _: None)
+    process = supervisor.start(
+        "the process", lambda: spawn(Logging, tmp_path, is_restarted=True), is_restarted=True
+    )
+    kill(process.actor)
+    wait_until(lambda: len(starts_in(tmp_path)) == 2, "another process", timeout_s=START_S)
+    frozen_at = time.time()
+    os.kill(starts_in(tmp_path)[1][1], signal.SIGSTOP)
+
+    while len(starts_in(tmp_path)) < 3:
+        assert time.time() < frozen_at + 60, "nobody has killed it"
+        supervisor.check(wait_s=0.5)
+
+    assert starts_in(tmp_path)[2][0] - frozen_at < 30
+    process.kill()
+
+
+def test_process_that_is_stopped_by_a_signal_is_replaced_within_thirty_seconds(tmp_path):
     def starts():
-        lines = re.findall(r"(\S+ \S+),\d+ INFO .*: process (\d+)", log.read_text())
-        return [(datetime.fromisoformat(when).timestamp(), int(pid)) for when, pid in lines]
+        return starts_in(tmp_path)
 
     said = []
     supervisor = Supervisor(said.append)
