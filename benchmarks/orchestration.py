@@ -321,6 +321,7 @@ def main() -> None:
     if arguments.short:
         arguments.rounds, arguments.free_trials, arguments.real_trials = 1, 1200, 20
     logging.disable(logging.INFO)
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where workers find free_children
     random.seed(0)
     torch.set_num_threads(1)
     free = free_rows(arguments.rounds, arguments.free_trials, arguments.short)
