@@ -13,8 +13,14 @@ INSTALLED_FROM = setup.cfg pyproject.toml constraints.txt
 search: .venv/installed
 	.venv/bin/nasrl search $(ARGS)
 
+# Tests without Ray run side by side; those with it, and whole searches, one after the other.
 test: .venv/installed-dev
+ifeq ($(strip $(ARGS)),)
+	.venv/bin/python -m pytest --numprocesses auto tests/child tests/controller tests/ps
+	.venv/bin/python -m pytest --ignore tests/child --ignore tests/controller --ignore tests/ps
+else
 	.venv/bin/python -m pytest $(ARGS)
+endif
 
 test-slow: .venv/installed-dev
 	.venv/bin/python -m pytest -m slow $(ARGS)

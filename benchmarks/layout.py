@@ -166,9 +166,12 @@ class Use:
     cpu_s: float
 
     @classmethod
-    def of(cls, pid: int) -> Use:
-        """Read it from the system."""
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    def of(cls, pid: int) -> Use | None:
+        """Read it from the system; None of one that has died."""
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
         [kib] = [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks = int(after_name[11]) + int(after_name[12])
@@ -186,7 +189,7 @@ class Running:
     def uses(self) -> dict[str, list[Use]]:
         """Give what each process that lives has taken."""
         return {
-            kind: [Use.of(pid) for pid in pids if Path(f"/proc/{pid}").exists()]
+            kind: [use for pid in pids if (use := Use.of(pid)) is not None]
             for kind, pids in self.pids.items()
         }
 
@@ -222,6 +225,7 @@ def running(settings: SearchSettings, num_hosts: int, mean_s: float) -> Iterator
                         Path(home) / f"shard-{shard}",
                         None,
                         actor,
+                        "layout",
                     )
                     for shard in range(settings.num_shards)
                 ]

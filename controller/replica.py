@@ -60,7 +60,12 @@ class LedgerOfReplica(Protocol):
     ) -> int: ...
 
     def replace_push(
-        self, owner: Owner, sequence: int, base_versions: Sequence[int], gradient: bytes
+        self,
+        owner: Owner,
+        sequence: int,
+        base_versions: Sequence[int],
+        sample_versions: Sequence[int],
+        gradient: bytes,
     ) -> None: ...
 
     def close_push(
@@ -303,8 +308,10 @@ class ControllerReplica:
                     partial(self._insist, shards.pull),
                     is_corrected=True,
                 )
+                # A shard that has gone back is behind what its rollouts were sampled with.
+                sample_versions = oldest([versions, sample_versions])
                 packed = wire.pack(gradient)
-                self._ledger.replace_push(self._owner, sequence, versions, packed)
+                self._ledger.replace_push(self._owner, sequence, versions, sample_versions, packed)
         self._ledger.close_push(
             self._owner,
             sequence,

@@ -159,11 +159,19 @@ class ReplicaLedger(SearchLedger):
             return sequence
 
     def replace_push(
-        self, owner: Owner, sequence: int, base_versions: Sequence[int], gradient: bytes
+        self,
+        owner: Owner,
+        sequence: int,
+        base_versions: Sequence[int],
+        sample_versions: Sequence[int],
+        gradient: bytes,
     ) -> None:
         """Put another gradient of the same trials into an open push that a shard found too stale.
 
         Shards that have accepted the push already take no notice of what it now carries.
+
+        Args:
+            base_versions, sample_versions: see `open_push`; a shard may have gone back behind both.
 
         Raises:
             Superseded: a newer life of the replica is known.
@@ -175,7 +183,11 @@ class ReplicaLedger(SearchLedger):
                 PUSHES.update()
                 .where(PUSHES.c.replica == owner.replica, PUSHES.c.sequence == sequence)
                 .where(PUSHES.c.closed_at.is_(None))
-                .values(base_versions=list(base_versions), gradient=gradient)
+                .values(
+                    base_versions=list(base_versions),
+                    sample_versions=list(sample_versions),
+                    gradient=gradient,
+                )
             ).rowcount
             if replaced != 1:
                 raise WrongState(f"push r{owner.replica}#{sequence} is not open")

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.5
 # How long the search goes on while its ledger cannot be read, or its shards cannot be reached.
 PATIENCE_S = 600.0
+# How often replicas that found nothing to do look again: another may have given its trials back.
+WAKE_EVERY_S = 5.0
 
 
 class Watcher(Protocol):
@@ -86,10 +88,12 @@ class Course:
             if len(addresses) < self._settings.num_shards:
                 continue
             try:
+                # One attempt: meanwhile nobody looks after the processes.
+                once = self._settings.client.model_copy(update={"max_attempts": 1})
                 with ShardClient(
                     untrained.layout,
                     addresses,
-                    self._settings.client,
+                    once,
                     identity,
                     acknowledged,
                 ) as client:
@@ -115,9 +119,14 @@ class Course:
         for replica in self._ledger.unsettled_replicas():
             if replica >= self._settings.num_replicas:
                 replicas.finish(replica)
-        replicas.work()
         ending: tuple[SearchState, str] | None = None
-        is_drained = False
+        first = self._progress()
+        # Whoever resumes a search whose limit was reached begins nothing new.
+        is_drained = first is not None and self._why_to_end(first) is not None
+        if is_drained:
+            replicas.drain()
+        replicas.work()
+        wake_at = self._clock() + WAKE_EVERY_S
         while True:
             self._supervisor.check(wait_s=POLL_S)
             self._heartbeat.check()
@@ -146,6 +155,10 @@ class Course:
                     return ending
                 # Some have lost what they had in flight, and it is nobody's any more.
                 replicas.work()
+            elif not is_drained and self._clock() >= wake_at:
+                # Those that have returned look again: others may have given trials back.
+                replicas.work()
+                wake_at = self._clock() + WAKE_EVERY_S
             replicas.rebalance()
 
     def _why_to_end(self, progress: Progress) -> tuple[SearchState, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -13,9 +14,9 @@ from controller.search_ledger import SearchLedger
 from deploy.settings import SearchSettings, SplitData
 from workers.child import spawn_child_worker
 from workers.process import ProcessSetup
-from workers.remote import result_of, summary_of
-
-POLL_S = 0.5
+from workers.pulse import ProcessDied
+from workers.remote import summary_of
+from workers.tester import train_and_test
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,25 @@ def final_test(
     say(f"testing the best network, of trial {best.trial}, once")
     task = settings.task
     architecture = task.space.decode([choice for _, choice in best.decisions], best.depth)
-    worker = spawn_child_worker(setup, "test", task, ray.put(data.search), settings.children)
+    search_data = ray.put(data.search)
+
+    def spawn() -> Any:
+        return spawn_child_worker(setup, "test", task, search_data, settings.children)
+
+    def is_over() -> bool:
+        return is_stopping() or ledger.progress().is_stop_requested
+
     child = Child(best.trial, architecture, best.seed)
     try:
-        reference = worker.test.remote(child, data.test)
-        while not ray.wait([reference], timeout=POLL_S)[0]:
-            if is_stopping():
-                raise KeyboardInterrupt
-        result, figure = result_of(reference)
+        result, figure = train_and_test(
+            spawn, child, data.test, settings.children.max_deaths, is_over
+        )
         ledger.record_test(best.trial, figure)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (whatever it is, it is said)
-        is_plain = isinstance(error, LedgerError | ray.exceptions.RayError)
+        is_plain = isinstance(error, LedgerError | ProcessDied | ray.exceptions.RayError)
         reason = summary_of(error) if is_plain else f"{type(error).__name__}: {error}"
         if isinstance(error, KeyboardInterrupt):
             reason = "stopped"
         say(f"the search is finished, but its best network was not tested: {reason}")
         return None
-    finally:
-        ray.kill(worker)
     return FinalTest(best.trial, figure, list(result.validations) == best.validations)

@@ -79,7 +79,12 @@ class SearchResult:
 
 
 def run_search(
-    settings: SearchSettings, run: Run, watcher: Watcher, is_stopping: Callable[[], bool]
+    settings: SearchSettings,
+    run: Run,
+    watcher: Watcher,
+    is_stopping: Callable[[], bool],
+    *,
+    is_new: bool = True,
 ) -> SearchResult:
     """Run a search in its run directory, or go on with it, until its end or until told to stop.
 
@@ -89,14 +94,17 @@ def run_search(
     Args:
         is_stopping: asked about twice a second. Once true, the replicas finish the trials they
             have, and the search ends; before the first trial it ends at once.
+        is_new: whether it is a new search, which begins a ledger, and not one to go on with.
 
     Raises:
-        SearchRefused: the data or the machine are not what the settings say, or the search is
-            being run by somebody else.
+        SearchRefused: the data or the machine are not what the settings say, the search is being
+            run by somebody else, or the ledger holds another search, or is gone.
         SearchError: a process failed again and again, or something could not be reached.
         KeyboardInterrupt: at once, wherever it comes, or stopped before the first trial.
     """
     with _named_failures():
+        if obstacle := run.obstacle(is_new=is_new):
+            raise SearchRefused(obstacle)
         check_machine(settings)
         data = settings.data.load()
     setup = ProcessSetup(run.log_dir)
@@ -110,21 +118,23 @@ def run_search(
                 last = await_silence(ledger, watcher.say, is_stopping)
         if addresses := settings.shards.addresses:
             watcher.say(f"the shards are expected at {', '.join(addresses)}")
-            is_new = not run.has_begun
-            await_shards(addresses, run.path, launcher, watcher.say, is_stopping, is_new=is_new)
+            await_shards(
+                addresses, run.path, launcher, watcher.say, is_stopping, is_new=not run.has_begun
+            )
     with _named_failures(), cluster(settings, run.path, watcher.say):
         if is_stopping():
             raise KeyboardInterrupt
-        with _life(run, settings, last) as (ledger, heartbeat):
+        with _life(run, settings, last, is_new=is_new) as (ledger, heartbeat):
             supervisor = Supervisor(watcher.say)
             course = Course(settings, run, ledger, heartbeat, supervisor, watcher, is_stopping)
             with _processes(settings, run, setup, heartbeat.life, data, supervisor) as replicas:
                 course.await_shards(launcher)
                 state, reason = course.follow(replicas)
-            ledger.end(heartbeat.life, state, reason)
             test = None
+            # The life goes on meanwhile: nobody else may test, too.
             if state == "finished":
                 test = final_test(settings, setup, ledger, data, watcher.say, is_stopping)
+            ledger.end(heartbeat.life, state, reason)
             return SearchResult(
                 ledger.progress(),
                 ledger.trials(),
@@ -151,7 +161,7 @@ def _issue_certificates(settings: SearchSettings, run: Run) -> None:
 
 @contextmanager
 def _life(
-    run: Run, settings: SearchSettings, last: Life | None
+    run: Run, settings: SearchSettings, last: Life | None, *, is_new: bool
 ) -> Iterator[tuple[SearchLedger, Heartbeat]]:
     """Begin a life of the search, in a new ledger where there is none, and write down its end."""
     search = SearchRecord(
@@ -159,18 +169,19 @@ def _life(
         baseline=Baseline(settings.baseline_decay, settings.baseline_start),
         schedule=settings.depths,
         metric=settings.task.metric,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.model_dump(mode="json") | {"ledger_url": settings.shown_ledger_url},
         code_versions={
             "python": sys.version.split()[0],
             **{name: version(name) for name in ("nasrl", "torch", "numpy", "ray")},
         },
     )
-    if not run.has_begun:
+    if is_new or not run.has_begun:
         SearchLedger.create(run.ledger_url, search).close()
+    run.mark_begun()  # before the first life: from then on whoever resumes looks for this
     with SearchLedger(run.ledger_url) as ledger:
         life = ledger.begin_life(socket.gethostname(), os.getpid(), last=last, search=search)
-        run.keep(settings)
         try:
+            run.keep(settings)
             with Heartbeat(ledger, life) as heartbeat:
                 yield ledger, heartbeat
         except BaseException as error:
@@ -201,6 +212,8 @@ def _processes(
         "the ledger", lambda: spawn_ledger(setup, run.ledger_url), is_restarted=True
     )
 
+    search_id = run.id
+
     def spawn_shard(shard: int) -> Any:
         return spawn(
             ShardProcess,
@@ -211,6 +224,7 @@ def _processes(
             shard_folder(run.path, shard),
             run.identity(f"shard-{shard}"),
             ledger.actor,
+            search_id,
         )
 
     shards: list[Supervised] = []

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sql
+
+from controller.database_url import database_url
+
 if TYPE_CHECKING:
     from deploy.run import Run
     from deploy.settings import SearchSettings
@@ -39,6 +43,8 @@ _REASON = "the rewards so far would not be of the same search"
 def resumed_settings(run: Run, overrides: Sequence[str]) -> SearchSettings:
     """Give the settings of a run with changes, as --set takes them.
 
+    ledger_url may have another password.
+
     Raises:
         SettingsError: a change that cannot be, or that may not be in a search that has begun.
     """
@@ -46,9 +52,12 @@ def resumed_settings(run: Run, overrides: Sequence[str]) -> SearchSettings:
 
     before = run.settings
     after = load_settings(run.path / "settings.yaml", overrides)
+    old, new = _shown(before), _shown(after)
+    if _without_password(before.ledger_url) == _without_password(after.ledger_url):
+        new["ledger_url"] = old["ledger_url"]
     refused = [
-        f"{key}={new!r}: must stay {old!r}; {_reason(key)}"
-        for key, old, new in _changes(before.model_dump(mode="json"), after.model_dump(mode="json"))
+        f"{key}={value!r}: must stay {former!r}; {_reason(key)}"
+        for key, former, value in _changes(old, new)
         if not _may_change(key)
     ]
     if not refused and before.untrained().layout.sha256 != after.untrained().layout.sha256:
@@ -63,6 +72,15 @@ def resumed_settings(run: Run, overrides: Sequence[str]) -> SearchSettings:
             f"{', '.join(CHANGEABLE)}; start a new search for:{lines}"
         )
     return after
+
+
+def _shown(settings: SearchSettings) -> dict[str, Any]:
+    """Give the settings by name, without a password."""
+    return settings.model_dump(mode="json") | {"ledger_url": settings.shown_ledger_url}
+
+
+def _without_password(ledger_url: str | None) -> sql.URL | None:
+    return None if ledger_url is None else database_url(ledger_url).set(password="")
 
 
 def _changes(

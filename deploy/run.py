@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 import yaml
 
-from controller.errors import LedgerError
+from controller.database_url import database_url
+from controller.errors import LedgerError, UnusableDatabase
 from controller.ledger_reader import LedgerReader
+from ps.disk import Disk
+from ps.folder import CheckpointName, Segment
 
 if TYPE_CHECKING:
     from deploy.settings import SearchSettings
@@ -27,7 +32,9 @@ class RunError(Exception):
 class Run:
     """One search on disk.
 
-    settings.yaml   what was run last, complete
+    settings.yaml   what was run last, complete; its owner's alone where it holds a password
+    id              tells this search from every other, wherever its checkpoints are
+    begun           says, once the search has begun, where its ledger is
     ledger.sqlite   the trials and pushes; written by the search alone. While it runs, and if it
                     was killed, the newest are in ledger.sqlite-wal beside it
     shards/         the state of each shard: its journal and its checkpoints
@@ -36,13 +43,18 @@ class Run:
     logs/           one file for each process
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, ledger_url: str | None = None) -> None:
         """Open an existing run directory.
+
+        Args:
+            ledger_url: of the ledger, where it is to be reached by another URL than that of the
+                settings: with a new password.
 
         Raises:
             RunError: there is no run at the path.
         """
         self.path = Path(path).absolute()
+        self._given_ledger_url = ledger_url
         if not self._settings_path.is_file():
             raise RunError(f"{path} is not a run directory: it has no settings.yaml")
 
@@ -56,7 +68,11 @@ class Run:
         try:
             path.mkdir(parents=True)
             (path / "logs").mkdir()
-            (path / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
+            disk, file = Disk(), path / "settings.yaml"
+            file.touch()
+            write_settings(disk, file, settings.to_yaml(), settings.has_secret)
+            _write_durably(disk, path / "id", f"{secrets.token_hex(8)}\n", 0o644)
+            disk.sync_folder(path.parent)
         except FileExistsError as error:
             raise RunError(
                 f"run directory {path} exists already; give another with --run-dir"
@@ -72,6 +88,18 @@ class Run:
         from deploy.settings_file import load_settings
 
         return load_settings(self._settings_path)
+
+    @property
+    def id(self) -> str:
+        """What no other search has.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        try:
+            return (self.path / "id").read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise RunError(f"{self.path / 'id'} cannot be read: {error}; restore it") from error
 
     @property
     def log_dir(self) -> Path:
@@ -106,14 +134,14 @@ class Run:
         Raises:
             RunError: the settings cannot be read.
         """
-        if given := self._raw_settings().get("ledger_url"):
+        if given := self._given_ledger_url or self._raw_settings().get("ledger_url"):
             return str(given)
         url = sql.URL.create("sqlite", database=str(self._ledger_path))
         return url.render_as_string(hide_password=False)
 
     @property
     def has_begun(self) -> bool:
-        """Whether the search has a ledger.
+        """Whether the search has a ledger; one of another search, in the same database, is none.
 
         Raises:
             RunError: it cannot be read.
@@ -123,9 +151,55 @@ class Run:
             ledger.close()
         return ledger is not None
 
+    def obstacle(self, *, is_new: bool) -> str | None:
+        """Say why a search must not begin here, or not go on; None where it may.
+
+        A search that is resumed and has not begun may begin.
+
+        Raises:
+            RunError: the ledger or the settings cannot be read.
+        """
+        found = self._found_ledger()
+        if found is not None:
+            with self._named_failures(), found:
+                if self._is_own(found):
+                    return None
+        if not is_new and (why := self._sign_of_life()):
+            return (
+                f"{self.path}: {why}, and its ledger is gone: {self._where} must hold it, since "
+                "the policy on the shards goes on from what is in it; restore it from a copy, or "
+                f"start a new search, with nasrl search {self.path}/settings.yaml"
+            )
+        if found is None:
+            return None
+        return (
+            f"ledger_url={self._where}: holds another search already: must be a database of this "
+            "search's own; name an empty one, or an empty schema; to go on with the search that "
+            "is there, resume its own run directory"
+        )
+
+    def mark_begun(self) -> None:
+        """Make known, durably, that the search has begun its ledger.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            mode = self._settings_path.stat().st_mode & 0o777
+            _write_durably(Disk(), self._begun_path, f"{self._where}\n", mode)
+        except OSError as error:
+            raise RunError(f"{self._begun_path} cannot be written: {error}") from error
+
     def keep(self, settings: SearchSettings) -> None:
-        """Write down the settings that the search goes on with."""
-        _write_whole(self._settings_path, settings.to_yaml())
+        """Write down, durably, the settings that the search goes on with.
+
+        Raises:
+            RunError: they cannot be written; the old ones stay.
+        """
+        try:
+            write_settings(Disk(), self._settings_path, settings.to_yaml(), settings.has_secret)
+        except OSError as error:
+            raise RunError(f"{self._settings_path} cannot be written: {error}") from error
 
     def ledger(self) -> LedgerReader:
         """Open the ledger, to read it; close it, or use it by `with`.
@@ -145,6 +219,8 @@ class Run:
 
         A ledger is the search's beginning, and a shard that was started by hand holds its folder.
         """
+        if self._begun_path.exists():
+            return False  # where its ledger is gone, too
         try:
             ledger = self._begun_ledger()
         except RunError:
@@ -200,23 +276,76 @@ class Run:
         return settings
 
     def _begun_ledger(self) -> LedgerReader | None:
-        url = self.ledger_url
-        if sql.make_url(url).database == str(self._ledger_path) and not self._ledger_path.is_file():
-            return None  # to look would make it
-        ledger = LedgerReader(url)
+        """Open the ledger of this search, if it has begun one."""
+        ledger = self._found_ledger()
+        if ledger is None:
+            return None
+        with self._named_failures(), ExitStack() as stack:
+            stack.callback(ledger.close)
+            if not self._is_own(ledger):
+                return None
+            stack.pop_all()
+        return ledger
+
+    def _found_ledger(self) -> LedgerReader | None:
+        """Open the ledger that is where that of this search is to be, if there is one."""
+        with self._named_failures(), ExitStack() as stack:
+            url = database_url(self.ledger_url)
+            file = url.database if url.get_backend_name() == "sqlite" else None
+            if file is not None and not file.startswith("file:") and not Path(file).is_file():
+                return None  # to look would make it
+            ledger = LedgerReader(self.ledger_url)
+            stack.callback(ledger.close)
+            if not ledger.is_begun:
+                return None
+            stack.pop_all()
+        return ledger
+
+    def _is_own(self, ledger: LedgerReader) -> bool:
+        """Tell whether a search that was found is the one of this run directory.
+
+        One that has no life yet may be of a launch that was killed before it could say `begun`.
+        """
+        is_inside = database_url(self.ledger_url).database == str(self._ledger_path)
+        return is_inside or self._begun_path.is_file() or not ledger.lives()
+
+    def _sign_of_life(self) -> str:
+        """Say by what one sees that the search has begun; nothing where it has not."""
+        if self._begun_path.is_file():
+            return "the search has begun"
+        # Where somebody else starts them, they may wait for the search with nothing to lose; what
+        # they hold is asked of themselves then.
+        if not self._given_addresses():
+            for path in sorted(self.path.glob("shards/shard-*/*")):
+                if Segment.parse(path.name) or CheckpointName.parse(path.name):
+                    return f"the shards have state ({path.parent})"
+        return ""
+
+    @property
+    def _where(self) -> str:
+        """Where the ledger is, as it may be shown."""
+        url = sql.make_url(self.ledger_url)
+        is_inside = url.database == str(self._ledger_path)
+        return self._ledger_path.name if is_inside else url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def _named_failures(self) -> Iterator[None]:
+        """Turn a failure of the ledger into a RunError that says what to do."""
         try:
-            if ledger.is_begun:
-                return ledger
+            yield
+        except UnusableDatabase as error:
+            raise RunError(f"the ledger of {self.path} cannot be read: {error}") from error
         except LedgerError as error:
-            ledger.close()
             hint = (
                 "; if it is damaged, restore it from a copy"
                 if os.access(self.path, os.W_OK)
                 else "; SQLite needs to write beside it: copy the run directory to where you may"
             )
             raise RunError(f"the ledger of {self.path} cannot be read: {error}{hint}") from error
-        ledger.close()
-        return None
+
+    @property
+    def _begun_path(self) -> Path:
+        return self.path / "begun"
 
     @property
     def _settings_path(self) -> Path:
@@ -229,6 +358,35 @@ class Run:
     @property
     def _endpoints_path(self) -> Path:
         return self.path / "endpoints.json"
+
+
+def write_settings(disk: Disk, path: Path, text: str, has_secret: bool = False) -> None:
+    """Replace the settings of a run, atomically and durably.
+
+    Args:
+        has_secret: whether nobody but the file's owner may read it from now on. Otherwise its mode
+            stays as it is.
+
+    Raises:
+        OSError: they were not written; the old ones are there.
+    """
+    mode = path.stat().st_mode & 0o777
+    _write_durably(disk, path, text, mode & 0o600 if has_secret else mode)
+
+
+def _write_durably(disk: Disk, path: Path, text: str, mode: int) -> None:
+    """Write a file so that after a power cut, too, it is all of the old one or all of the new."""
+    beside = path.with_name(f"{path.name}.tmp")
+    disk.delete(beside)
+    file = disk.create(beside)
+    try:
+        beside.chmod(mode)
+        disk.write(file, [text.encode()])
+        disk.sync(file)
+    finally:
+        disk.close(file)
+    disk.rename(beside, path)
+    disk.sync_folder(path.parent)
 
 
 def _write_whole(path: Path, text: str) -> None:

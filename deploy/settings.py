@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Literal, Protocol, Self
 
+import sqlalchemy as sql
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +21,8 @@ from child.language.training_settings import LanguageTrainingSettings
 from child.recurrent.space_settings import RecurrentSettings
 from child.task import Task
 from child.training_settings import TrainingSettings
+from controller.database_url import database_url
+from controller.errors import UnusableDatabase
 from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
 from controller.rounds import RoundSettings
@@ -107,6 +110,31 @@ class SearchSettings(BaseModel, ABC):
     def deepest(self) -> int:
         """The greatest of these depths."""
         return self.depths.depth(self.num_trials)
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether the settings hold a password."""
+        return self.ledger_url is not None and sql.make_url(self.ledger_url).password is not None
+
+    @property
+    def shown_ledger_url(self) -> str | None:
+        """The ledger's URL as it may be shown: without its password."""
+        if self.ledger_url is None:
+            return None
+        return sql.make_url(self.ledger_url).render_as_string(hide_password=True)
+
+    # Not of the field: its value, which may hold a password, would be told with the mistake.
+    @model_validator(mode="after")
+    def _ledger_can_be_at_its_url(self) -> Self:
+        if self.ledger_url is None:
+            return self
+        try:
+            database_url(self.ledger_url)
+        except UnusableDatabase as error:
+            # The driver is needed by the search alone: a shard on another machine has none.
+            if not isinstance(error.__cause__, ImportError):
+                raise ValueError(f"ledger_url: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _deepest_network_can_be_written_down(self) -> Self:

@@ -84,7 +84,9 @@ def _end(progress: Progress) -> str:
         if number
     ]
     noted = f" ({', '.join(of_note)})" if of_note else ""
-    reason = f": {progress.reason}" if progress.reason else ""
+    # What came while the last networks were in training ended nothing any more.
+    is_whole = progress.state == "finished" and progress.is_complete
+    reason = f": {progress.reason}" if progress.reason and not is_whole else ""
     return (
         f"Search {progress.state}: {progress.num_recorded} of {progress.num_trials} trials{noted} "
         f"in {minutes} min {seconds} s{reason}."
@@ -118,10 +120,16 @@ def _next(result: SearchResult, settings: SearchSettings, path: Path, program: s
     again = f"{INDENT}{program} search {shlex.quote(str(path / 'settings.yaml'))} --set"
     is_random = settings.strategy == "random"
     other, how = ("reinforce", "with") if is_random else ("random", "without")
+    # What holds this search already cannot hold another.
+    places = {
+        "ledger_url": settings.ledger_url,
+        "shards.checkpoint_url": settings.shards.checkpoint_url,
+    }
+    anew = "".join(f" --set {name}=null" for name, place in places.items() if place is not None)
     return [
         f"{trials} --top 10",
-        f"{again} strategy={other}  # the same {how} learning",
-        f"{again} num_trials={4 * settings.num_trials}  # a longer one",
+        f"{again} strategy={other}{anew}  # the same {how} learning",
+        f"{again} num_trials={4 * settings.num_trials}{anew}  # a longer one",
     ]
 
 

@@ -39,6 +39,7 @@ class KeptCheckpoints:
         identity: Mapping[str, object],
         found: CheckpointName | None,
         remote: RemoteCheckpoints | None,
+        uploaded: CheckpointName | None,
         metrics: ShardMetrics,
         on_end: Callable[[StateError], None],
     ) -> None:
@@ -46,10 +47,8 @@ class KeptCheckpoints:
 
         Args:
             found: the checkpoint that this life has begun from, if any.
+            uploaded: the newest that is at the URL; its bytes were seen to be whole.
             on_end: is told what ends the life, if an upload meets it that nobody waits for.
-
-        Raises:
-            RemoteFailure: the URL cannot be looked at.
         """
         self._disk = disk
         self._folder = folder
@@ -62,9 +61,8 @@ class KeptCheckpoints:
         self._lock = threading.Lock()  # guards which upload is the next
         self._next: Future[None] | None = None
         self._threads = ThreadPoolExecutor(1, "checkpoint-upload")
-        uploaded = [] if remote is None else remote.uploaded()
-        self._lacks_upload = remote is not None and not uploaded
-        self._uploaded = found if found in uploaded else None
+        self._lacks_upload = remote is not None and uploaded is None
+        self._uploaded = uploaded
         self.upload_soon()
 
     @property

@@ -8,22 +8,35 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ps.checkpoint import parse_checkpoint, put_checkpoint
 from ps.disk import Disk
-from ps.errors import PastEpoch, RemoteFailure, StateError
+from ps.errors import PastEpoch, RemoteFailure, StateError, StateMismatch
 from ps.folder import CheckpointName, Segment, shard_folder
 from ps.line import begin_line, check_identity, newest_head
 from ps.record import checksum
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# How long a life that begins waits for a store that it cannot reach. The launcher gives up a
+# process that has not begun within 180 s (`workers.pulse.START_TIMEOUT_S`), and a search whose
+# shard has not begun three times.
+BEGIN_PATIENCE_S = 120.0
+FIRST_WAIT_S = 0.5
+MAX_WAIT_S = 10.0
+
+# What no waiting cures: a package that is missing, and a store that says no.
+_MISTAKES = (ImportError, PermissionError)
 
 _LIFE = re.compile(r"life-(\d{8,})\.json")
 
@@ -39,15 +52,18 @@ class RemoteCheckpoints:
         the same one; the last of them to write it goes on, and the other sees it at its first
         upload.
         A life that finds a newer one here, before or after it uploads, is over.
+        What one search has put here no other goes on from, where both have told their names.
 
     Threads: one at a time.
     """
 
-    def __init__(self, url: str, identity: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, identity: Mapping[str, Any], search_id: str | None = None) -> None:
         """Reach for the store.
 
         Args:
             identity: of the shard, as in its folder: what is at the URL must be of the same.
+            search_id: tells the search from all others, however alike they are; None takes the
+                search for that which uses the URL.
 
         Raises:
             RemoteFailure: the store cannot be reached; says which package is missing, if one is.
@@ -55,21 +71,17 @@ class RemoteCheckpoints:
         """
         self.url = f"{url.rstrip('/')}/{shard_folder(Path(), identity['shard']).name}"
         self._identity = dict(identity)
+        with self._reaching("cannot be reached"):
+            self._store, self._folder = _open(self.url)
         says = {
             "identity": self._identity,
+            # A life that was not told hands on what the one before it was.
+            "search": self._check_search(search_id) or search_id,
             "host": socket.gethostname(),
             "process": os.getpid(),
             "token": secrets.token_hex(8),  # tells two of one number apart
         }
         self._claim = json.dumps(says).encode()
-        with self._reaching("cannot be reached"):
-            self._store, self._folder = _open(self.url)
-        names = self._names()
-        for number in sorted(_lives(names), reverse=True):
-            claim = self._read_claim(number)
-            if claim is not None:
-                check_identity(claim["identity"], self._identity, self.url)
-                break
 
     def newest_life(self) -> int:
         """Give the highest number that a life has had, or 0."""
@@ -90,11 +102,14 @@ class RemoteCheckpoints:
                 return False
         return True
 
-    def bring_newest(self, disk: Disk, folder: Path) -> None:
+    def bring_newest(self, disk: Disk, folder: Path) -> CheckpointName | None:
         """Put the newest checkpoint into a folder where the shard has not come so far.
 
         It becomes the newest of the folder's line, so that recovery goes on from it. A folder of
         which a newer life has written stays as it is.
+
+        Returns:
+            The newest that is at the URL and whole, brought or not; None if there is none.
 
         Raises:
             RemoteFailure: it cannot be read. StateMismatch: it is of another search.
@@ -103,24 +118,20 @@ class RemoteCheckpoints:
         segments = [s for name in disk.names(folder) if (s := Segment.parse(name))]
         head = newest_head(disk, folder, segments)
         for name in sorted(_checkpoints(self._names()), reverse=True):
-            if head is not None and name.segment <= head.segment:
-                return
             where = f"{self.url}/{name.file_name}"
             with self._reaching(f"{name.file_name} cannot be read"):
                 data = self._store.cat_file(self._path(name.file_name))
             if checksum(data) != name.checksum:
-                logger.warning("%s is not whole; going on from what came before it", where)
+                logger.warning("%s is not whole: passed over", where)
                 continue
             identity, _ = parse_checkpoint(data)
             check_identity(identity, self._identity, where)
-            put_checkpoint(disk, folder, name, data)
-            begin_line(disk, folder, name.segment, identity)
-            logger.info("%s: going on from it in %s", where, folder)
-            return
-
-    def uploaded(self) -> list[CheckpointName]:
-        """Give the checkpoints that are there; the last to be uploaded may not be whole."""
-        return _checkpoints(self._names())
+            if head is None or name.segment > head.segment:
+                put_checkpoint(disk, folder, name, data)
+                begin_line(disk, folder, name.segment, identity)
+                logger.info("%s: going on from it in %s", where, folder)
+            return name
+        return None
 
     def upload(self, number: int, name: CheckpointName, data: bytes) -> None:
         """Store a checkpoint, and remove what it makes superfluous.
@@ -154,6 +165,22 @@ class RemoteCheckpoints:
             for file_name in old:
                 with suppress(FileNotFoundError):
                     self._store.rm_file(self._path(file_name))
+
+    def _check_search(self, search_id: str | None) -> str | None:
+        """Give the search that uses the URL, if that is known, unless it is another."""
+        for number in sorted(_lives(self._names()), reverse=True):
+            claim = self._read_claim(number)
+            if claim is None:
+                continue
+            check_identity(claim["identity"], self._identity, self.url)
+            known: str | None = claim.get("search")
+            if None not in (known, search_id) and known != search_id:
+                raise StateMismatch(
+                    f"{self.url} holds a state of search {known!r}: must be of {search_id!r}, this "
+                    "one, or empty; each search needs a URL of its own: give another checkpoint_url"
+                )
+            return known
+        return None
 
     def _check(self, number: int) -> None:
         lives = _lives(self._names())
@@ -218,6 +245,47 @@ class RemoteCheckpoints:
             raise RemoteFailure(
                 f"{self.url}: {what}: {str(error) or repr(error)}; {_remedy(error)}"
             ) from error
+
+
+class Patience:
+    """How long one life waits, in all that it asks of the store when it begins.
+
+    Threads: one at a time.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._until = clock() + BEGIN_PATIENCE_S
+
+    def insist(self, call: Callable[[], T]) -> T:
+        """Call until the store can be reached, and give what the call returns.
+
+        Raises:
+            RemoteFailure: the time is over, or it is of no use to wait.
+        """
+        next_wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                return call()
+            except RemoteFailure as error:
+                left_s = self._until - self._clock()
+                if left_s <= 0 or isinstance(error.__cause__, _MISTAKES):
+                    raise
+                wait_s = min(next_wait_s, left_s)
+                logger.warning(
+                    "waiting for the store of checkpoints, %.0f s more at the most; tried again in "
+                    "%.1f s: %s",
+                    left_s,
+                    wait_s,
+                    error,
+                )
+            self._sleep(wait_s)
+            next_wait_s = min(2 * next_wait_s, MAX_WAIT_S)
 
 
 def _open(url: str) -> tuple[Any, str]:

@@ -122,6 +122,7 @@ class ShardServer:
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         is_taking_over: bool = False,
         disk: Disk | None = None,
+        search_id: str | None = None,
     ) -> None:
         """Bind, recover what is in the folder, and serve.
 
@@ -131,6 +132,7 @@ class ShardServer:
             identity: the shard's certificate; None listens without TLS.
             interceptors: wrapped around every call, outermost first.
             is_taking_over: see `ps.epoch.Epoch.claim`.
+            search_id: see `ps.remote_checkpoints.RemoteCheckpoints`.
 
         Raises:
             ValueError: others can reach the address, and there is neither TLS nor `insecure`.
@@ -186,6 +188,7 @@ class ShardServer:
                 on_end=self._end,
                 is_taking_over=is_taking_over,
                 disk=disk,
+                search_id=search_id,
             )
         except BaseException:
             self._stop(0)

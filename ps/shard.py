@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from ps.plan import ShardPlan
 from ps.push import Push, PushAnswer
 from ps.record import Kind, Record, checksum
 from ps.recovery import recover
-from ps.remote_checkpoints import RemoteCheckpoints
+from ps.remote_checkpoints import Patience, RemoteCheckpoints
 from ps.storage import StorageSettings
 from ps.store import Store
 
@@ -60,12 +61,16 @@ class Shard:
         on_end: Callable[[StateError], None] = lambda _: None,
         is_taking_over: bool = False,
         disk: Disk | None = None,
+        search_id: str | None = None,
     ) -> None:
         """Begin a new life: fence older ones off, and go on from what they acknowledged.
+
+        A store at checkpoint_url that cannot be reached is waited for, about two minutes.
 
         Args:
             folder: where the state is kept; not used with `durability: none`.
             is_taking_over: see `ps.epoch.Epoch.claim`.
+            search_id: see `ps.remote_checkpoints.RemoteCheckpoints`.
 
         Raises:
             StateError: see there; the state is as it was.
@@ -92,7 +97,7 @@ class Shard:
         self._identity = plan.identity | {"durability": storage.durability}
         self._checkpoint_lock = threading.Lock()  # one checkpoint at a time
         self._is_due = threading.Event()
-        self._begin(is_taking_over)
+        self._begin(is_taking_over, search_id)
         self._watch()
         self._keeper = threading.Thread(
             target=self._keep, name=f"shard-{plan.shard}-keeper", daemon=True
@@ -272,14 +277,20 @@ class Shard:
     def _is_recording(self) -> bool:
         return self._storage.durability == "journal"
 
-    def _begin(self, is_taking_over: bool) -> None:
+    def _begin(self, is_taking_over: bool, search_id: str | None) -> None:
         before = time.monotonic()
-        url = self._storage.checkpoint_url
-        remote = None if url is None else RemoteCheckpoints(url, self._identity)
-        self._epoch = Epoch.claim(self._disk, self._folder, is_taking_over, remote)
+        url, patience = self._storage.checkpoint_url, Patience()
+        remote = uploaded = None
+        if url is not None:
+            reach = partial(RemoteCheckpoints, url, self._identity, search_id)
+            remote = patience.insist(reach)
+        self._epoch = patience.insist(
+            partial(Epoch.claim, self._disk, self._folder, is_taking_over, remote)
+        )
         try:
             if remote is not None:
-                remote.bring_newest(self._disk, self._folder)
+                bring = partial(remote.bring_newest, self._disk, self._folder)
+                uploaded = patience.insist(bring)
             found = recover(
                 self._disk,
                 self._folder,
@@ -307,6 +318,7 @@ class Shard:
                 self._identity,
                 found.checkpoint,
                 remote,
+                uploaded,
                 self._metrics,
                 self._fail,
             )

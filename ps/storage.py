@@ -26,7 +26,7 @@ class StorageSettings(BaseModel):
     checkpoint_url: str | None = Field(
         None,
         description="Where checkpoints are copied to, for shards that begin again on another node, "
-        "such as s3://bucket/search; only with `durability: checkpoint`.",
+        "such as s3://bucket/search, one for each search; only with `durability: checkpoint`.",
     )
 
     @field_validator("checkpoint_url")

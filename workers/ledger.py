@@ -102,9 +102,14 @@ class RemoteLedger:
         return sequence
 
     def replace_push(
-        self, owner: Owner, sequence: int, base_versions: Sequence[int], gradient: bytes
+        self,
+        owner: Owner,
+        sequence: int,
+        base_versions: Sequence[int],
+        sample_versions: Sequence[int],
+        gradient: bytes,
     ) -> None:
-        self._call("replace_push", owner, sequence, base_versions, gradient)
+        self._call("replace_push", owner, sequence, base_versions, sample_versions, gradient)
 
     def close_push(
         self,

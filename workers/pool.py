@@ -14,7 +14,7 @@ import ray
 
 from child.result import TrialResult
 from controller.children import Child
-from workers.pulse import ProcessDied, Pulse
+from workers.pulse import DEATHS, ProcessDied, Pulse
 from workers.remote import result_of, summary_of
 
 logger = logging.getLogger(__name__)
@@ -164,11 +164,7 @@ class ChildPool:
             if not has_ended:
                 return None
             result: TrialResult = result_of(worker.training)
-        except (
-            ProcessDied,
-            ray.exceptions.RayActorError,
-            ray.exceptions.OutOfMemoryError,
-        ) as error:
+        except (ProcessDied, *DEATHS) as error:
             cause = error.__cause__ if isinstance(error, ProcessDied) else error
             if getattr(cause, "actor_init_failed", False):
                 assert cause is not None

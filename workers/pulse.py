@@ -17,6 +17,10 @@ PING_AGAIN_S = 0.5  # after a question that did not reach it
 FROZEN_AFTER_S = 12.0
 START_TIMEOUT_S = 180.0
 
+# What Ray raises for a call to a process that is dead; the second where it killed it itself,
+# because the node's memory ran out.
+DEATHS = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+
 
 class ProcessDied(Exception):
     """An actor's process has died, or does not answer and has been killed.
@@ -93,7 +97,7 @@ class Pulse:
             # Ray is restarting it, or it is frozen and the connection was given up: only its
             # answer, or for how long there is none, tells which.
             pid = self._past_pid
-        except ray.exceptions.RayActorError as error:
+        except DEATHS as error:
             raise self._died(summary_of(error)) from error
         self._ping, self._ask_at = None, now + PING_AGAIN_S
         if pid == self._past_pid:

@@ -30,7 +30,9 @@ def spawn(
     is_restarted: bool = False,
     is_here: bool = False,
 ) -> Any:
-    """Start an actor that wraps an object of a plain class, and give its handle.
+    """Start an actor that wraps an object of a plain class on this machine, and give its handle.
+
+    The shards listen on loopback: on a machine that joins the cluster meanwhile nobody finds them.
 
     Args:
         kind: the class. arguments are those of its constructor.
@@ -41,6 +43,8 @@ def spawn(
         is_here: on this node, and no other.
     """
     options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    # All nodes of a machine have this resource of Ray's; the least of it leaves room for 10,000.
+    options["resources"] = {f"node:{ray.util.get_node_ip_address()}": 0.0001}
     if is_restarted:
         options["max_restarts"] = -1
     if is_here:

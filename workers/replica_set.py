@@ -12,7 +12,7 @@ from workers.pool import PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import result_of, spawn
 from workers.replica import ReplicaPlan, ReplicaProcess
-from workers.slots import nodes, num_fitting, quotas
+from workers.slots import local_nodes, num_fitting, quotas
 from workers.supervisor import Supervised, Supervisor
 
 LOOK_EVERY_S = 2.0
@@ -55,7 +55,7 @@ class ReplicaSet:
         self._clock = clock
         self._is_draining = False
         self._num_wanted = num_replicas * plan.children.per_replica
-        num_free = sum(num_fitting(node.free, plan.children) for node in nodes())
+        num_free = sum(num_fitting(node.free, plan.children) for node in local_nodes())
         self._num_slots = min(num_free, self._num_wanted)
         self._quotas = quotas(self._num_slots, num_replicas, plan.children.per_replica)
         self._tell()
@@ -94,13 +94,17 @@ class ReplicaSet:
                 process.actor.drain.remote()
 
     def rebalance(self) -> None:
-        """Give the replicas the child workers that there is room for now; waits for nobody."""
-        if self._is_draining or self._clock() < self._look_at:
+        """Give the replicas the child workers that there is room for now; waits for nobody.
+
+        Those that drain get no more, but fewer, if nodes leave: nobody waits for what is gone.
+        """
+        if self._clock() < self._look_at:
             return
-        cluster, children = nodes(), self._plan.children
+        cluster, children = local_nodes(), self._plan.children
         num_free = sum(num_fitting(node.free, children) for node in cluster)
         num_at_most = sum(num_fitting(node.total, children) for node in cluster)
-        is_growing = num_free > 0 and self._num_slots < self._num_wanted
+        num_wanted = self._num_slots if self._is_draining else self._num_wanted
+        is_growing = num_free > 0 and self._num_slots < num_wanted
         is_due = self._clock() >= self._ask_at
         if not is_growing and num_at_most >= self._num_slots and not is_due:
             self._look_at = self._clock() + LOOK_EVERY_S
@@ -119,7 +123,7 @@ class ReplicaSet:
             num_starting = 0  # they wait for what others have taken
         self._ask_at = self._clock() + (LOOK_EVERY_S if num_starting else ASK_EVERY_S)
         # Those that start may have been given their place already, or not.
-        num_slots = min(num_ready + max(num_starting, num_free), num_at_most, self._num_wanted)
+        num_slots = min(num_ready + max(num_starting, num_free), num_at_most, num_wanted)
         if num_slots != self._num_slots:
             self._share(num_slots)
 

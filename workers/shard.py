@@ -28,6 +28,7 @@ class ShardProcess:
         folder: Path,
         identity: Identity | None,
         ledger: Any,
+        search_id: str,
     ) -> None:
         """Begin a life of the shard whose state is in the folder, and make known where it is.
 
@@ -35,11 +36,14 @@ class ShardProcess:
 
         Args:
             life: of the search. ledger: handle of the LedgerProcess actor.
+            search_id: see `ps.shard.Shard`.
         """
         setup.enter(f"shard-{plan.shard}")
         torch.set_num_threads(1)
         address = f"{settings.host}:0"
-        self._server = ShardServer(plan, settings, folder, address, identity, is_taking_over=True)
+        self._server = ShardServer(
+            plan, settings, folder, address, identity, is_taking_over=True, search_id=search_id
+        )
         RemoteLedger(ledger).publish(life, plan.shard, self._server.address)
 
     @control

@@ -32,6 +32,12 @@ def nodes() -> list[Node]:
     ]
 
 
+def local_nodes() -> list[Node]:
+    """Ask Ray for the nodes on this machine, where `workers.remote.spawn` starts everything."""
+    here = ray.util.get_node_ip_address()
+    return [node for node in nodes() if node.name == here]
+
+
 def num_fitting(there: Mapping[str, float], children: ChildrenSettings) -> int:
     """Give how many children fit into the resources of one node.
 

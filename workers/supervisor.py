@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from workers.pulse import ProcessDied, Pulse
+from workers.pulse import DEATHS, ProcessDied, Pulse
 from workers.remote import result_of, summary_of
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,8 @@ class Supervised:
     @property
     def pending(self) -> list[Any]:
         """What becomes ready when there is something to check."""
+        if self.actor is None:
+            return []  # its successor is not due yet
         return [each for each in (self._pulse.pending, self._work) if each is not None]
 
     def work(self) -> None:
@@ -96,7 +98,7 @@ class Supervised:
                 result_of(self._work)
                 self._work = None
             return None
-        except (ProcessDied, ray.exceptions.RayActorError) as error:
+        except (ProcessDied, *DEATHS) as error:
             return self._replace(error)
         except Exception as error:
             if isinstance(error, self._retry_on):
@@ -207,7 +209,3 @@ class Supervisor:
         """Forget earlier deaths: the search has moved since."""
         for process in self._processes:
             process.forgive()
-
-    def forget(self, process: Supervised) -> None:
-        """Look after a process no more."""
-        self._processes.remove(process)

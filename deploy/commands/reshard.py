@@ -81,6 +81,7 @@ def change_num_shards(run: Run, num_shards: int, addresses: Sequence[str], disk:
         RunError, SettingsError, LedgerError, StateError: it cannot be done; nothing has changed.
         OSError: interrupted; a repeat finishes it.
     """
+    from deploy.run import write_settings
     from deploy.settings_file import load_settings
     from ps.folder import shard_folder
 
@@ -104,7 +105,7 @@ def change_num_shards(run: Run, num_shards: int, addresses: Sequence[str], disk:
         )
     if exchange is not None and shards.is_dir() and staged.is_dir():
         # The old ones are in their place still, and may have been started by hand since.
-        _write_settings(disk, path, old.to_yaml())
+        write_settings(disk, path, old.to_yaml(), old.has_secret)
         exchange = None
     if exchange is None:
         if old.num_shards == num_shards:
@@ -122,12 +123,13 @@ def change_num_shards(run: Run, num_shards: int, addresses: Sequence[str], disk:
                 f"{run.path} has neither {shards.name} nor {staged.name}: restore one"
             )
         kept = _newest_kept(run.path, old.num_shards)
-    _write_settings(disk, path, new.to_yaml())
+    write_settings(disk, path, new.to_yaml(), new.has_secret)
     return kept
 
 
 def _exchange(run: Run, old: SearchSettings, num_shards: int, disk: Disk, staged: Path) -> Path:
     """Put new shards in the place of the old ones, which are kept in the folder returned."""
+    from deploy.run import write_settings
     from ps.folder import shard_folder
     from ps.plan import ShardPlan
     from ps.reshard import reshard
@@ -156,7 +158,8 @@ def _exchange(run: Run, old: SearchSettings, num_shards: int, disk: Disk, staged
             shutil.rmtree(staged)
             raise
         exchanging = _EXCHANGING.format(old=old.num_shards, new=num_shards)
-        _write_settings(disk, run.path / "settings.yaml", _to_yaml(old, exchanging))
+        text = _to_yaml(old, exchanging)
+        write_settings(disk, run.path / "settings.yaml", text, old.has_secret)
         kept = next(path for path in _kept(run.path, old.num_shards) if not path.exists())
         disk.rename(shards, kept)
         disk.sync_folder(run.path)
@@ -196,21 +199,6 @@ def _to_yaml(settings: SearchSettings, num_shards: str) -> str:
 
     said = settings.model_dump(mode="json") | {"num_shards": num_shards}
     return yaml.safe_dump(said, sort_keys=False)
-
-
-def _write_settings(disk: Disk, path: Path, text: str) -> None:
-    """Replace the settings, atomically and durably."""
-    beside = path.with_name(f"{path.name}.tmp")
-    disk.delete(beside)
-    file = disk.create(beside)
-    try:
-        beside.chmod(path.stat().st_mode & 0o777)
-        disk.write(file, [text.encode()])
-        disk.sync(file)
-    finally:
-        disk.close(file)
-    disk.rename(beside, path)
-    disk.sync_folder(path.parent)
 
 
 def _kept(run: Path, num_shards: int) -> Iterator[Path]:

@@ -8,11 +8,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from deploy.mistake import UserMistake
+
+if TYPE_CHECKING:
+    from deploy.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +70,12 @@ def search(
 
     The exit code is 0 for a finished search, 130 for a stopped one, 1 for one that failed or in
     which no network could be trained, and 2 when nothing was started because of a mistake in what
-    was given: the command, the settings, the data, or more CPUs or GPUs asked for than there are.
+    was given: the command, the settings, the data, a ledger that holds another search, or more CPUs
+    or GPUs asked for than there are.
     """
     # Slow to import, and not needed to say what is wrong with a command.
+    from controller.database_url import database_url
+    from controller.errors import UnusableDatabase
     from deploy.interrupts import Interrupts
     from deploy.launch import SearchError, SearchRefused, run_search
     from deploy.progress import LiveWatcher, PlainWatcher
@@ -90,35 +97,40 @@ def search(
     if resume is not None and (settings is not None or run_dir is not None):
         given = "SETTINGS" if settings is not None else "--run-dir"
         raise click.UsageError(f"--resume, {given}: must be one of them; a run has its settings")
+    is_new = resume is None
     try:
         if resume is not None:
-            run = Run(resume)
-            chosen = resumed_settings(run, overrides)
+            chosen = resumed_settings(Run(resume), overrides)
+            run = Run(resume, chosen.ledger_url)
         else:
             chosen = load_settings(settings, overrides)
+            if chosen.ledger_url is not None:
+                database_url(chosen.ledger_url)  # has a driver
             name = settings.stem if settings else DEFAULT
             run = Run.create(
                 run_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", chosen
             )
-    except (SettingsError, RunError) as error:
+    except (SettingsError, RunError, UnusableDatabase) as error:
         raise UserMistake(str(error)) from error
     console = Console()
     watcher = LiveWatcher(console) if console.is_terminal else PlainWatcher(console)
     handler = ProcessSetup(run.log_dir).log_to("search")
     try:
         with Interrupts() as interrupts, watcher:
-            result = run_search(chosen, run, watcher, lambda: interrupts.is_requested)
+            result = run_search(
+                chosen, run, watcher, lambda: interrupts.is_requested, is_new=is_new
+            )
     except SearchError as error:
         logger.exception("the search failed")
-        where = "" if run.discard_if_empty() else f"\n{_what_stays(run.path)}"
+        where = _what_stays(run, is_new)
         kind = UserMistake if isinstance(error, SearchRefused) else click.ClickException
         raise kind(f"{error}{where}") from error
     except KeyboardInterrupt:
-        where = "" if run.discard_if_empty() else f"\n{_what_stays(run.path)}"
-        click.echo(f"stopped at once{where}")
+        click.echo(f"stopped at once{_what_stays(run, is_new)}")
         return INTERRUPTED
     except BaseException:
-        run.discard_if_empty()
+        if is_new:
+            run.discard_if_empty()
         raise
     finally:
         logging.getLogger().removeHandler(handler)
@@ -129,9 +141,12 @@ def search(
     return 1 if result.has_no_network else 0
 
 
-def _what_stays(path: Path) -> str:
-    go_on = f"{_program()} search --resume {shlex.quote(str(path))}"
-    return f"What was recorded stays; go on with {go_on}"
+def _what_stays(run: Run, is_new: bool) -> str:
+    """Remove a new run in which nothing has begun; say of any other how to go on with it."""
+    if is_new and run.discard_if_empty():
+        return ""
+    go_on = f"{_program()} search --resume {shlex.quote(str(run.path))}"
+    return f"\nWhat was recorded stays; go on with {go_on}"
 
 
 def _program() -> str:

@@ -123,7 +123,8 @@ def shard(
     except CredentialsError as error:
         raise UserMistake(str(error)) from error
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    _serve(_started(settings, index, folder, address, identity, take_over), index)
+    search_id = None if run is None else run.id
+    _serve(_started(settings, index, folder, address, identity, take_over, search_id), index)
 
 
 def _changed(settings: SearchSettings, metrics_port: int | None, insecure: bool) -> SearchSettings:
@@ -153,6 +154,7 @@ def _started(
     address: str,
     identity: Identity | None,
     is_taking_over: bool,
+    search_id: str | None,
 ) -> ShardServer:
     import torch
 
@@ -171,6 +173,7 @@ def _started(
             address,
             identity,
             is_taking_over=is_taking_over,
+            search_id=search_id,
         )
     except StateInUse as error:
         raise UserMistake(f"{error}, or take the folder over with --take-over") from error

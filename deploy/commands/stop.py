@@ -17,7 +17,8 @@ def stop(run: Path, no_wait: bool) -> int:
     """Stop a running search after the networks in training, as Ctrl-C does.
 
     RUN is its run directory. The search can be resumed later, with nasrl search --resume RUN. The
-    exit code is 1 if it does not run, or ended otherwise.
+    exit code is 0 if it has stopped, or has finished meanwhile; 1 if it does not run, or has failed
+    meanwhile, or was resumed by somebody at once.
     """
     from controller.errors import LedgerError, StillAlive
     from controller.search_ledger import SearchLedger
@@ -50,7 +51,11 @@ def stop(run: Path, no_wait: bool) -> int:
             f"nobody runs this search: {silent} ended without a word {_ago(silent.beat_at)} ago; "
             f"go on with nasrl search --resume {run}"
         )
-    click.echo(f"{progress.state}: {progress.num_recorded} of {progress.num_trials} trials")
+    ended = f"{progress.state}: {progress.num_recorded} of {progress.num_trials} trials"
+    if progress.state not in ("stopped", "finished"):
+        why = f": {progress.reason}" if progress.reason else ""
+        raise click.ClickException(f"{ended}{why}")
+    click.echo(ended)
     return 0
 
 

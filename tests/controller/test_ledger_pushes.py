@@ -40,10 +40,12 @@ def test_push_replaced_carries_the_same_trials_under_the_same_name(ledger, owner
     )
     [before] = ledger.pushes()
 
-    ledger.replace_push(owner, sequence, (5, 9), OTHER_GRADIENT)
+    ledger.replace_push(owner, sequence, (5, 2), (3, 2), OTHER_GRADIENT)
 
     [push] = ledger.pushes()
-    assert push == replace(before, base_versions=[5, 9], gradient=OTHER_GRADIENT)
+    assert push == replace(
+        before, base_versions=[5, 2], sample_versions=[3, 2], gradient=OTHER_GRADIENT
+    )
 
 
 @pytest.mark.parametrize("is_closed", [False, True], ids=["not opened", "closed"])
@@ -57,7 +59,7 @@ def test_push_that_is_not_open_is_not_replaced(ledger, owner, contents, is_close
     before = contents()
 
     with pytest.raises(WrongState, match="push r0#1 is not open"):
-        ledger.replace_push(owner, sequence, (5, 9), OTHER_GRADIENT)
+        ledger.replace_push(owner, sequence, (5, 9), (3, 6), OTHER_GRADIENT)
 
     assert contents() == before
 

@@ -176,11 +176,11 @@ def test_new_life_takes_over_an_open_push_with_its_trials(ledger, owner):
 def test_new_life_takes_over_a_push_as_it_was_replaced(ledger, owner):
     trials = record(ledger, owner, [completed(0.5)])
     ledger.open_push(owner, trials, (4, 7), (3, 6), GRADIENT)
-    ledger.replace_push(owner, 1, (5, 9), OTHER_GRADIENT)
+    ledger.replace_push(owner, 1, (5, 2), (3, 2), OTHER_GRADIENT)
 
     push = ledger.enlist(0, 1).open_push
 
-    assert (push.base_versions, push.sample_versions) == ([5, 9], [3, 6])
+    assert (push.base_versions, push.sample_versions) == ([5, 2], [3, 2])
     assert push.gradient == OTHER_GRADIENT
 
 
@@ -216,7 +216,7 @@ def test_push_of_an_earlier_life_can_be_replaced_and_closed_by_the_next(ledger, 
     )
     newer = ledger.enlist(0, 1).owner
 
-    ledger.replace_push(newer, sequence, (1,), OTHER_GRADIENT)
+    ledger.replace_push(newer, sequence, (1,), (0,), OTHER_GRADIENT)
     assert ledger.pushes()[0].gradient == OTHER_GRADIENT
     ledger.close_push(newer, sequence, (2,), (0,), (1,))
 

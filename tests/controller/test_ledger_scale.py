@@ -25,7 +25,11 @@ def calls_of(ledger, first):
         "record": lambda: record_one(ledger, owner, first, completed(0.5)),
         "open push": lambda: ledger.open_push(owner, [first], (4,), (3,), GRADIENT),
         "replace push": lambda: ledger.replace_push(
-            owner, ledger.open_push(owner, [first], (4,), (3,), GRADIENT), (5,), OTHER_GRADIENT
+            owner,
+            ledger.open_push(owner, [first], (4,), (3,), GRADIENT),
+            (5,),
+            (3,),
+            OTHER_GRADIENT,
         ),
         "enlist": lambda: ledger.enlist(0, life),
         "enlist another": lambda: ledger.enlist(99, life),

@@ -165,7 +165,7 @@ class Walker:
         gradient = self._random.randbytes(8)
         # Before the call: another may see it before this one goes on.
         self.gradients.append((self._owner.replica, self._open, gradient))
-        self._ledger.replace_push(self._owner, self._open, (2,), gradient)
+        self._ledger.replace_push(self._owner, self._open, (2,), (0,), gradient)
         return None
 
     def _close_push(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,7 @@ from support.searches import (
     IMPATIENT,
     NUM_SHARDS,
     SEARCH_SEED,
+    Shards,
     assert_complete,
     make_reinforce,
     make_replica,
@@ -28,7 +30,8 @@ from controller.random_search import RandomSearch
 from controller.replica import ControllerReplica
 from controller.rollout import Rollout
 from controller.schedule import ScheduleSettings
-from ps.plan import UpdateSettings
+from ps.plan import ShardPlan, UpdateSettings
+from ps.server import ServerSettings, ShardServer
 
 
 def infeasible_of_type_0(architecture):
@@ -422,3 +425,73 @@ def test_push_that_a_shard_finds_too_stale_is_computed_again_under_its_name(
     assert push.closed_at is not None
     assert [shard.describe().num_refused for shard in shards.servers] == [is_refused] * NUM_SHARDS
     assert shards.client().pull().values.tobytes() != reinforce.values.tobytes()
+
+
+class ForgetfulShards(Shards):
+    """Shards that keep checkpoints alone, so that they can go back."""
+
+    def _serve(self, shard, address="127.0.0.1:0"):
+        server = ShardServer(
+            ShardPlan(self.layout, shard, self._optimizer, self._updates),
+            ServerSettings(durability="checkpoint", drain_timeout_s=0.1),
+            self._folder / str(shard),
+            address,
+        )
+        return self._open.enter_context(server)
+
+    def keep(self, shard):
+        """Keep what a shard has on disk, for `go_back`."""
+        shutil.copytree(self._folder / str(shard), self._folder / f"kept-{shard}")
+
+    def go_back(self, shard):
+        """Let a shard begin again with what was kept of it."""
+        self.servers[shard].close()
+        shutil.rmtree(self._folder / str(shard))
+        shutil.copytree(self._folder / f"kept-{shard}", self._folder / str(shard))
+        self.revive(shard)
+
+
+class ClientOfShardThatGoesBack:
+    """A client whose second pull finds that shard 0 has gone back since the push before it."""
+
+    def __init__(self, shards):
+        self._shards = shards
+        self._client = shards.client()
+        self._num_pulls = 0
+        self.sent = []
+
+    def pull(self):
+        self._num_pulls += 1
+        if self._num_pulls == 2:
+            self._shards.go_back(0)
+        return self._client.pull()
+
+    def push(self, replica, incarnation, sequence, versions, gradient, sample_versions):
+        self.sent.append((tuple(versions), tuple(sample_versions)))
+        return self._client.push(
+            replica, incarnation, sequence, versions, gradient, sample_versions
+        )
+
+
+def test_push_computed_again_at_a_shard_that_has_gone_back_is_as_old_as_that(
+    create_ledger, tmp_path
+):
+    """Nothing is sampled later than its gradient: with its old sample versions it is refused."""
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(3), make_reinforce(space)
+    updates = UpdateSettings(staleness="refuse", max_staleness=2)
+    with contextlib.closing(
+        ForgetfulShards(reinforce.layout, reinforce.values, 0.05, updates, tmp_path / "shards")
+    ) as shards:
+        shards.keep(0)
+        zeros = np.zeros(shards.layout.num_parameters, np.float32)
+        shards.client().push(8, 1, 1, [0] * NUM_SHARDS, zeros)
+        client = ClientOfShardThatGoesBack(shards)
+
+        make_replica(ledger, space, reinforce, PushesInBetween(shards, 3)).run(client)
+
+        assert client.sent == [((1, 1), (1, 1)), ((0, 4), (0, 1))]
+        assert shards.versions == [1, 5]
+    [push] = ledger.pushes()
+    assert (push.base_versions, push.sample_versions) == ([0, 4], [0, 1])
+    assert push.sample_staleness == [0, 3]

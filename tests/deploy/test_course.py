@@ -227,6 +227,21 @@ def test_replicas_that_return_before_the_budget_is_complete_work_again(stage):
     assert stage.replicas.told == ["work", "work", "drain"]
 
 
+def test_replicas_that_have_returned_look_again_every_five_seconds_for_what_others_gave_back(stage):
+    stage.record(0.1)
+    stage.at(24, lambda: stop_by_signal(stage))
+    stage.at(40, stage.return_replicas)
+    assert stage.follow() == ("stopped", "stopped by a signal")
+    assert stage.replicas.told == ["work", "work", "work", "drain"]
+
+
+def test_search_whose_target_was_reached_before_it_is_resumed_begins_nothing_new(stage):
+    stage.record(0.7)
+    stage.at(2, stage.return_replicas)
+    assert stage.follow(target_reward=0.7) == ("finished", "target_reward=0.7 was reached")
+    assert stage.replicas.told == ["drain", "work"]
+
+
 def test_reward_that_is_recorded_and_in_no_push_keeps_the_search_running(stage):
     stage.at(1, lambda: record(stage.ledger, stage.owner, [completed(0.5)] * 4))
     stage.at(2, stage.return_replicas)
@@ -290,7 +305,7 @@ def test_ledger_that_is_away_for_less_than_ten_minutes_is_waited_for(stage, monk
     away = Away(stage.ledger.progress, stage.clock, stage.clock() + PATIENCE_S)
     monkeypatch.setattr(stage.ledger, "progress", away)
     assert stage.follow() == ("finished", "")
-    assert away.num_failures == PATIENCE_S / POLL_S - 1
+    assert away.num_failures == PATIENCE_S / POLL_S
 
 
 def test_ledger_that_is_away_for_longer_ends_the_search(stage, monkeypatch):

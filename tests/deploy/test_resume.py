@@ -138,6 +138,26 @@ def test_budget_that_makes_networks_no_deeper_is_taken_with_weights_for_each_pos
     assert resumed_settings(run, ["num_trials=110"]).num_trials == 110
 
 
+POSTGRESQL = "postgresql://me:{}@db/nasrl"
+
+
+def test_ledger_may_have_another_password_or_none(make_run):
+    run = make_run(f"ledger_url={POSTGRESQL.format('old')}")
+    for url in (POSTGRESQL.format("new"), "postgresql+psycopg://me@db/nasrl"):
+        assert resumed_settings(run, [f"ledger_url={url}"]).ledger_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:new@db/other", "postgresql://me:new@elsewhere/nasrl"]
+)
+def test_ledger_stays_where_it_is_and_passwords_are_not_shown(make_run, url):
+    run = make_run(f"ledger_url={POSTGRESQL.format('old')}")
+    assert refusal(run, f"ledger_url={url}") == [
+        f"  - ledger_url='{url.replace('new', '***')}': must stay '{POSTGRESQL.format('***')}'; "
+        "the ledger stays where it is"
+    ]
+
+
 def test_value_that_cannot_be_is_named_as_for_a_new_search(make_run):
     with pytest.raises(SettingsError, match="num_trials=0: must be greater"):
         resumed_settings(make_run(), ["num_trials=0"])

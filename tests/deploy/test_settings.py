@@ -1,4 +1,5 @@
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -214,6 +215,44 @@ def test_numbers_are_read_as_people_write_them(tmp_path):
 def test_settings_file_may_be_named_by_a_string(tmp_path):
     (tmp_path / "mine.yaml").write_text("data: {name: digits}\nseed: 5\n")
     assert load_settings(str(tmp_path / "mine.yaml")).seed == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("foo", "the URL of the ledger's database cannot be read; it must be like"),
+        ("mysql://me:hunter2@host/x", "mysql://me:***@host/x: must begin with sqlite:// or"),
+        ("sqlite://", "sqlite://: must name a file"),
+        ("postgresql://me@host/x?password=hunter2", "postgresql://me@host/x: must not hold passw"),
+    ],
+)
+def test_ledger_that_can_be_nowhere_is_one_line_without_a_password(url, message):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(overrides=[f"ledger_url='{url}'"])
+    head, line = str(caught.value).splitlines()
+    assert head.startswith("1 mistake in the settings")
+    assert line.startswith(f"  - ledger_url: {message}")
+    assert "hunter2" not in line
+
+
+def test_settings_are_read_where_nobody_needs_the_driver_of_the_ledger(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not installed
+    url = "postgresql://me@host/name"
+    assert load_settings(overrides=[f"ledger_url={url}"]).ledger_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "has_secret"),
+    [
+        ("null", None, False),
+        ("sqlite:////x", "sqlite:////x", False),
+        ("postgresql://me@host/name", "postgresql://me@host/name", False),
+        ("postgresql://me:hunter2@host/name", "postgresql://me:***@host/name", True),
+    ],
+)
+def test_url_of_the_ledger_is_shown_without_its_password(url, shown, has_secret):
+    settings = load_settings(overrides=[f"ledger_url={url}"])
+    assert (settings.shown_ledger_url, settings.has_secret) == (shown, has_secret)
 
 
 def test_all_mistakes_of_a_file_are_in_one_message(tmp_path):

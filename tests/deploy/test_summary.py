@@ -157,6 +157,18 @@ def test_summary_gives_the_reason_of_an_end_before_the_budget():
     assert "Search finished: 1 of 9 trials in 2 min 0 s: target_reward=0.5 was reached.\n" in text
 
 
+def test_summary_of_a_budget_that_is_complete_gives_no_reason_for_its_end():
+    text = say([trial(1, 0.5)], reason="stopped by a signal")
+    assert "Search finished: 1 of 1 trials in 2 min 0 s.\n" in text
+
+
+@pytest.mark.parametrize("fields", [{"state": "failed"}, {"num_unpushed": 1}])
+def test_summary_gives_the_reason_where_all_was_recorded_and_something_is_missing(fields):
+    assert "1 of 1 trials in 2 min 0 s: a reason.\n" in say(
+        [trial(1, 0.5)], reason="a reason", **fields
+    )
+
+
 def test_summary_counts_rewards_that_were_known():
     text = say([trial(1, 0.5)], num_infeasible=2, num_reused=3)
     assert (
@@ -207,6 +219,16 @@ def test_summary_ends_with_commands_for_the_same_search_that_can_be_pasted():
         f"{search} strategy=random  # the same without learning",
         f"{search} num_trials=480  # a longer one",
     ]
+
+
+def test_search_that_is_proposed_leaves_the_places_that_hold_this_one_already():
+    ledger, store = "ledger_url=sqlite:////x", "shards.checkpoint_url=s3://bucket/search"
+    last = say([trial(1, 0.5)], settings=[ledger]).splitlines()[-2:]
+    assert "--set strategy=random --set ledger_url=null  # the same" in last[0]
+    assert "--set num_trials=480 --set ledger_url=null  # a longer" in last[1]
+    last = say([trial(1, 0.5)], settings=[ledger, "shards.durability=checkpoint", store])
+    assert last.count(" --set ledger_url=null --set shards.checkpoint_url=null  #") == 2
+    assert "=null" not in say([trial(1, 0.5)])
 
 
 def test_summary_of_a_random_search_proposes_one_that_learns():

@@ -1,6 +1,7 @@
 """A shard whose checkpoints have a URL comes back in a folder where it has never been."""
 
 import hashlib
+import itertools
 import logging
 from contextlib import closing
 
@@ -10,6 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 from pydantic import ValidationError
+from support.clock import FakeClock
 from support.disks import HastyDisk
 from support.waiting import wait_until
 
@@ -21,7 +23,7 @@ from ps.metrics import ShardMetrics
 from ps.optimizer import AdamSettings
 from ps.plan import ShardPlan
 from ps.push import Push
-from ps.remote_checkpoints import RemoteCheckpoints
+from ps.remote_checkpoints import BEGIN_PATIENCE_S, Patience, RemoteCheckpoints
 from ps.server import ServerSettings, ShardServer
 from ps.shard import Shard
 from ps.storage import StorageSettings
@@ -31,6 +33,7 @@ LAYOUT = Layout((("weight", (7,)),), num_shards=1)
 PLAN = ShardPlan(LAYOUT, 0, AdamSettings(learning_rate=0.1))
 VALUES = np.linspace(-1, 1, 7, dtype=np.float32)
 FAILED_UPLOADS = "nasrl_shard_failed_uploads_total"
+UPLOADS = "nasrl_shard_upload_seconds_count"
 IDENTITY = PLAN.identity | {"durability": "checkpoint"}
 
 
@@ -189,6 +192,13 @@ def test_life_whose_number_was_taken_by_another_ends_at_its_upload(url, monkeypa
 # What is kept
 
 
+def cut_short(url, name):
+    """Leave of a checkpoint what a shard leaves that is killed while it uploads it."""
+    store, folder = fsspec.core.url_to_fs(f"{url}/shard-0")
+    path = f"{folder}/{name.file_name}"
+    store.pipe_file(path, store.cat_file(path)[:-1])
+
+
 def test_two_newest_checkpoints_and_the_newest_life_are_kept(url, folder_of):
     for node in "ab":
         with closing(begin(url, folder_of(node))) as shard:
@@ -208,15 +218,52 @@ def test_checkpoint_that_is_not_whole_is_passed_over(url, folder_of, caplog):
         push(shard, 1)
         shard.checkpoint()
         push(shard, 2)
-    store, folder = fsspec.core.url_to_fs(f"{url}/shard-0")
-    newest = f"{folder}/{max(checkpoints_at(url)).file_name}"
-    store.pipe_file(newest, store.cat_file(newest)[:-1])
+    cut_short(url, max(checkpoints_at(url)))
     with (
         caplog.at_level(logging.WARNING),
         closing(begin(url, folder_of("b"))) as shard,
     ):
         assert state_of(shard) == state_after(1)
     assert "is not whole" in caplog.text
+
+
+@pytest.mark.parametrize("num_pushes", [0, 2], ids=["first of all", "not the first"])
+def test_upload_that_a_killed_life_left_cut_short_is_made_up_for_by_the_next(
+    url, folder_of, num_pushes
+):
+    """Where a file is under its name before all of it is there, the name says nothing."""
+    with closing(begin(url, folder_of("a"))) as shard:
+        initialize(shard)
+        for sequence in range(1, num_pushes + 1):
+            push(shard, sequence)
+            shard.checkpoint()
+    cut_short(url, max(checkpoints_at(url)))
+    begin(url, folder_of("a")).close()
+    with closing(begin(url, folder_of("b"))) as shard:
+        assert state_of(shard) == state_after(num_pushes)
+
+
+def test_first_values_are_acknowledged_once_a_whole_checkpoint_is_at_the_url(url, folder_of):
+    """Also where something of a checkpoint is there, of a life that was killed meanwhile."""
+    with closing(begin(url, folder_of("a"))) as shard:
+        initialize(shard)
+    [name] = checkpoints_at(url)
+    cut_short(url, name)
+    with closing(begin(url, folder_of("b"))) as shard:
+        assert not shard.is_initialized
+        initialize(shard)
+        with closing(begin(url, folder_of("c"))) as other:
+            assert state_of(other) == state_after(0)
+
+
+def test_checkpoint_that_is_at_the_url_is_not_uploaded_again(url, folder_of):
+    num_uploads = []
+    for node in "aab":
+        metrics = ShardMetrics(0)
+        with closing(begin(url, folder_of(node), metrics=metrics)) as shard:
+            initialize(shard)
+        num_uploads.append(metrics.registry.get_sample_value(UPLOADS, {"shard": "0"}))
+    assert num_uploads == [1, 0, 0]
 
 
 def test_pushes_bring_checkpoints_to_the_url_by_themselves(url, folder_of):
@@ -288,6 +335,7 @@ def test_store_that_cannot_be_reached_is_named_before_anything_is_written(folder
     monkeypatch.setattr(
         "ps.remote_checkpoints._open", lambda url: (failing(store, "ls"), "/search/shard-0")
     )
+    monkeypatch.setattr("ps.remote_checkpoints.BEGIN_PATIENCE_S", 0)
     with pytest.raises(RemoteFailure, match="memory://search/shard-0: cannot be listed: the netw"):
         begin("memory://search", folder_of("a"))
     assert not folder_of("a").exists()
@@ -303,10 +351,140 @@ def test_package_that_a_store_needs_is_named(folder_of, monkeypatch):
         begin("far://search", folder_of("a"))
 
 
+# Stores that are away while a shard begins
+
+
+LOST_REQUEST, LOST_REPLY = "lost request", "lost reply"
+
+
+class FailsNth:
+    """A store whose n-th call (from 1) fails, once; `fired` tells whether it came to that."""
+
+    def __init__(self, store, n, kind):
+        self._store, self._n, self._kind = store, n, kind
+        self._count = itertools.count(1)
+        self.fired = False
+
+    def __getattr__(self, name):
+        method = getattr(self._store, name)
+        if name == "invalidate_cache":
+            return method
+
+        def call(*arguments, **options):
+            is_failing = next(self._count) == self._n
+            self.fired |= is_failing
+            if not is_failing or self._kind == LOST_REPLY:
+                answer = method(*arguments, **options)
+            if is_failing:
+                raise ConnectionError(f"{self._kind} (injected)")
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize("kind", [LOST_REQUEST, LOST_REPLY])
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_shard_begins_whichever_call_to_its_store_fails(
+    url, folder_of, monkeypatch, caplog, node, kind
+):
+    with closing(begin(url, folder_of("a"))) as shard:
+        initialize(shard)
+        push(shard, 1)
+    opened = fsspec.core.url_to_fs
+    monkeypatch.setattr("ps.remote_checkpoints.FIRST_WAIT_S", 0)
+    for n in range(1, 20):
+        store, folder = opened(f"{url}/shard-0")
+        fault = FailsNth(store, n, kind)
+        monkeypatch.setattr("ps.remote_checkpoints._open", lambda _, found=(fault, folder): found)
+        caplog.clear()
+        with closing(begin(url, folder_of(node))) as shard:
+            assert state_of(shard) == state_after(1)
+        if not fault.fired:
+            break
+        assert "waiting for the store of checkpoints" in caplog.text
+    assert 5 < n < 19, "the loop ended before every call had failed once"
+
+
+def asking_for(failure, clock):
+    """Have something asked of a store that always fails; give how often it was waited."""
+    slept = []
+
+    def ask():
+        raise failure
+
+    def sleep(seconds):
+        slept.append(seconds)
+        clock.advance(seconds)
+
+    with pytest.raises(type(failure)):
+        Patience(clock, sleep).insist(ask)
+    return slept
+
+
+def test_store_that_stays_away_is_waited_for_with_longer_and_longer_pauses(caplog):
+    slept = asking_for(RemoteFailure("it is away"), FakeClock())
+    assert sum(slept) == pytest.approx(BEGIN_PATIENCE_S)
+    assert slept[:4] == [0.5, 1, 2, 4]
+    assert max(slept) == 10
+    assert len(caplog.messages) == len(slept)
+    assert "120 s more at the most; tried again in 0.5 s: it is away" in caplog.messages[0]
+
+
+def test_waits_of_all_that_a_shard_asks_at_its_begin_are_counted_together():
+    clock = FakeClock()
+    patience = Patience(clock, clock.advance)
+    answers = iter([None, "there"])
+
+    def ask():
+        if (answer := next(answers)) is None:
+            raise RemoteFailure("it is away")
+        return answer
+
+    assert patience.insist(ask) == "there"
+    clock.advance(BEGIN_PATIENCE_S)
+    answers = iter([None, "too late"])
+    with pytest.raises(RemoteFailure):
+        patience.insist(ask)
+
+
+@pytest.mark.parametrize("cause", [ModuleNotFoundError("s3fs"), PermissionError("Forbidden")])
+def test_mistake_that_no_waiting_cures_is_told_at_once(cause):
+    failure = RemoteFailure("it cannot be reached")
+    failure.__cause__ = cause
+    assert asking_for(failure, FakeClock()) == []
+
+
+def test_what_is_no_failure_of_the_store_is_told_at_once():
+    assert asking_for(StateMismatch("of another search"), FakeClock()) == []
+
+
 # Mistakes
 
 
-def test_url_of_another_search_is_refused(url, folder_of):
+def test_url_of_another_search_that_is_just_alike_is_refused(url, folder_of):
+    with closing(begin(url, folder_of("a"), search_id="first")) as shard:
+        initialize(shard)
+        before = names_at(url)
+        with pytest.raises(StateMismatch, match=r"'first': must be of 'second', .* another checkp"):
+            begin(url, folder_of("b"), search_id="second")
+        assert names_at(url) == before
+        push(shard, 1)
+        assert shard.checkpoint() == 1, "the search goes on that was there"
+    with closing(begin(url, folder_of("c"), search_id="first")) as shard:
+        assert state_of(shard) == state_after(1)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "a"), ("a", None)])
+def test_shard_that_was_not_told_its_search_is_taken_for_one_of_it(url, folder_of, before, after):
+    for node, search_id in (("a", before), ("b", after)):
+        with closing(begin(url, folder_of(node), search_id=search_id)) as shard:
+            initialize(shard)
+            push(shard, shard.version + 1)
+    with pytest.raises(StateMismatch, match="search 'a': must be of 'other'"):
+        begin(url, folder_of("c"), search_id="other")
+
+
+def test_url_of_a_search_with_other_settings_is_refused(url, folder_of):
     with closing(begin(url, folder_of("a"))) as shard:
         initialize(shard)
     other = ShardPlan(LAYOUT, 0, AdamSettings(learning_rate=0.2))
@@ -338,9 +516,9 @@ def test_url_that_is_none_is_refused(url, complaint):
 
 
 def test_server_comes_back_on_another_node(url, folder_of):
-    def serving(node):
+    def serving(node, search_id="this"):
         settings = ServerSettings(**storage_of(url).model_dump())
-        return ShardServer(PLAN, settings, folder_of(node))
+        return ShardServer(PLAN, settings, folder_of(node), search_id=search_id)
 
     with serving("a") as server, ShardClient(LAYOUT, [server.address], ClientSettings()) as client:
         client.initialize(VALUES)
@@ -348,3 +526,5 @@ def test_server_comes_back_on_another_node(url, folder_of):
     with serving("b") as server, ShardClient(LAYOUT, [server.address], ClientSettings()) as client:
         pulled = client.pull()
     assert (pulled.versions[0], pulled.values.tobytes()) == state_after(1)
+    with pytest.raises(StateMismatch, match="must be of 'other'"):
+        serving("c", "other")

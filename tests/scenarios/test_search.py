@@ -160,7 +160,7 @@ def test_no_process_is_left_behind(searched, process):
 
 
 def test_run_directory_of_a_finished_search_holds_these_files(searched):
-    assert searched.files == {"settings.yaml", "ledger.sqlite", "logs", "shards"}
+    assert searched.files == {"settings.yaml", "id", "begun", "ledger.sqlite", "logs", "shards"}
 
 
 def test_output_without_a_terminal_is_plain_lines(searched):

@@ -28,7 +28,7 @@ ROUND: Mapping[str, Callable[[Ledger, Owner], Any]] = {
     "release": lambda ledger, owner: ledger.release(owner, [3]),
     "record": lambda ledger, owner: ledger.record(owner, {1: completed(0.5)}),
     "open_push": lambda ledger, owner: ledger.open_push(owner, [1], (4,), (3,), GRADIENT),
-    "replace_push": lambda ledger, owner: ledger.replace_push(owner, 1, (5,), OTHER_GRADIENT),
+    "replace_push": lambda ledger, owner: ledger.replace_push(owner, 1, (5,), (2,), OTHER_GRADIENT),
     "close_push": lambda ledger, owner: ledger.close_push(owner, 1, (6,), (0,), (2,)),
 }
 

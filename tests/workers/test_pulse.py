@@ -129,6 +129,21 @@ def test_actor_that_cannot_be_constructed_died_of_what_was_raised(make):
     assert died.__cause__.actor_init_failed
 
 
+def test_actor_that_ray_killed_because_memory_ran_out_is_dead(make, clock, monkeypatch):
+    _, pulse = make()
+    answer(pulse)
+
+    def fail(_):
+        raise ray.exceptions.OutOfMemoryError("the node is out of memory")
+
+    monkeypatch.setattr("workers.pulse.result_of", fail)
+    clock.advance(PING_EVERY_S)
+    pulse.check()
+    died = death_of(pulse)
+    assert str(died) == "the node is out of memory"
+    assert not died.is_at_start
+
+
 class Busy(Living):
     def work(self, seconds):
         """Keep the interpreter busy, as a child in training does."""
@@ -248,6 +263,7 @@ def test_process_that_ray_restarted_and_that_froze_before_anybody_reached_it_is_
     process.kill()
 
 
+@pytest.mark.slow
 def test_process_that_is_stopped_by_a_signal_is_replaced_within_thirty_seconds(tmp_path):
     def starts():
         return starts_in(tmp_path)

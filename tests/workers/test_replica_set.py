@@ -93,7 +93,7 @@ def node(total, free):
 def stage(tmp_path, monkeypatch):
     stage = Stage(tmp_path, FakeClock())
     monkeypatch.setattr(replica_set, "ReplicaProcess", NotingReplica)
-    monkeypatch.setattr(replica_set, "nodes", lambda: stage.nodes)
+    monkeypatch.setattr(replica_set, "local_nodes", lambda: stage.nodes)
     yield stage
     if stage.set is not None:
         stage.set.close()
@@ -136,8 +136,7 @@ def test_drained_replicas_return_and_take_no_new_workers(stage):
     wait_until(lambda: returned(stage), "all have returned", START_S)
     stage.nodes = [node(9, 9)]
     stage.clock.advance(60)
-    replicas.rebalance()
-    assert replicas._asked is None
+    stage.look()
     assert stage.quotas() == [2, 0]
 
 
@@ -254,6 +253,18 @@ def test_node_that_leaves_takes_its_workers_from_the_last_replicas(stage):
     stage.look()
     stage.await_quotas(1, 0)
     assert stage.said[1].startswith("1 of 4 children train at a time, on 1 of 2 replicas: ")
+
+
+def test_node_that_leaves_while_they_drain_takes_its_workers_too(stage):
+    stage.start(2, 2).drain()
+    stage.await_notes(1, "born", "drain")
+    stage.nodes = [node(3, 0)]
+    stage.look()
+    stage.await_quotas(2, 1)
+    # They take nothing new, so that they get no more when one joins.
+    stage.nodes = [node(3, 0), node(4, 4)]
+    stage.look()
+    assert stage.quotas() == [2, 1]
 
 
 def test_workers_that_wait_for_what_others_have_taken_are_given_up_after_three_minutes(stage):

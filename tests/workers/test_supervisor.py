@@ -46,6 +46,12 @@ class Working(Living):
         self._is_over.set()
 
 
+class Starved(Working):
+    def work(self):
+        super().work()
+        raise ray.exceptions.OutOfMemoryError("the node is out of memory")
+
+
 class Gone(Exception):
     """What another process in its place may not meet."""
 
@@ -287,12 +293,13 @@ def test_process_that_is_killed_on_purpose_is_not_replaced(supervisor, start, cl
     assert said == []
 
 
-def test_process_that_is_looked_after_no_more_is_not_replaced(supervisor, start, said):
-    process = start()
-    supervisor.forget(process)
-    kill(process.actor)
-    supervisor.check(wait_s=0.2)
-    assert said == []
+def test_process_that_ray_killed_because_memory_ran_out_is_replaced(supervisor, start, said):
+    process = start(Starved)
+    before = process.actor
+    ray.get(before.end.remote())
+    check_until(supervisor, lambda: said, "the death")
+    assert said == ["the process died and is replaced: the node is out of memory"]
+    assert process.actor is not before
 
 
 def test_look_at_nothing_takes_as_long_as_it_may(supervisor):
