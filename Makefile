@@ -35,6 +35,10 @@ bench: .venv/installed-dev
 	.venv/bin/python benchmarks/learning.py $(ARGS)
 	.venv/bin/python benchmarks/parameter_server.py
 	.venv/bin/python benchmarks/child_training.py --networks six-layers
+	.venv/bin/python benchmarks/orchestration.py --short
+	.venv/bin/python benchmarks/dispatch.py --short
+	.venv/bin/python benchmarks/layout.py --short
+	.venv/bin/python benchmarks/ledger.py --quick
 
 proto: .venv/installed-dev
 	.venv/bin/python -m grpc_tools.protoc --proto_path=proto --python_out=. --pyi_out=. \
