@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,8 @@ from controller.records import Progress
 from deploy.run import Run
 
 START_S = 90
+# The processes of a search are nicer than whoever looks at them: too often would slow them down.
+LOOK_EVERY_S = 0.5
 
 # Small enough for a test, with more of everything than one.
 SMALL = {
@@ -93,6 +96,7 @@ class SearchProcess:
     def wait_for_trials(self, number: int) -> None:
         def is_there() -> bool:
             assert self.is_running, self.end(1)
+            time.sleep(LOOK_EVERY_S)
             return self.num_recorded() >= number
 
         wait_until(is_there, f"{number} trials", START_S)
