@@ -1,7 +1,7 @@
 """Rounds or one by one: how busy are the child workers, how stale the gradients, what is learned?
 
-    python benchmarks/dispatch.py            # about 25 minutes on one core
-    python benchmarks/dispatch.py --short    # under a minute
+    python benchmarks/dispatch.py            # an hour or more on one core
+    python benchmarks/dispatch.py --short    # K = 20 and fewer trials: minutes
 
 The paper's replicas wait for all their children (`rounds.dispatch: batch`); `continuous` samples
 the next architecture when a child worker is free. K = 100 replicas of m = 8 children run on a
