@@ -101,6 +101,7 @@ class ReplicaHost:
         torch.set_num_threads(1)
         self._ledger = RemoteLedger(ledger)
         self._settings = settings
+        self._layout = settings.untrained().layout
         self._replicas = [
             ControllerReplica(
                 number,
@@ -135,8 +136,7 @@ class ReplicaHost:
             thread.join()
 
     def _run(self, replica: ControllerReplica) -> None:
-        layout = self._replicas[0]._strategy.layout  # type: ignore[attr-defined]
-        with ShardClient(layout, self._addresses, self._settings.client) as shards:
+        with ShardClient(self._layout, self._addresses, self._settings.client) as shards:
             replica.run(shards)
 
     def _addresses(self) -> Sequence[str]:
@@ -242,9 +242,9 @@ def running(settings: SearchSettings, num_hosts: int, mean_s: float) -> Iterator
                 ]
                 pids["replicas"] = ray.get([host.ping.remote() for host in hosts])
                 pids["ledger"] = [ray.get(actor.ping.remote())]
-                works = [host.run.remote() for host in hosts]
+                for host in hosts:
+                    host.run.remote()
                 yield Running(ledger, dict(zip(pids["replicas"], groups, strict=True)), pids)
-                del works
         finally:
             ray.shutdown()
 
@@ -280,7 +280,7 @@ def observe(search: Running, seconds: float) -> Window:
     )
 
 
-def report(settings: SearchSettings, whole: Window, num_replicas: int) -> None:
+def report(whole: Window) -> None:
     """Print what a window says of the layout, and what it would come to at K = 400."""
     num_pushes = len(whole.pushes)
     per_push = {kind: cpu_s / num_pushes for kind, cpu_s in whole.cpu_s.items()}
@@ -295,7 +295,7 @@ def report(settings: SearchSettings, whole: Window, num_replicas: int) -> None:
     for kind, memory in whole.memory.items():
         each = mean(memory) / 2**20
         print(f"| {kind} | {len(memory)} | {each:.0f} | {1000 * per_push[kind]:.1f} |")
-    rate = 400 * settings.children.per_replica / PAPER_S / settings.children.per_replica
+    rate = 400 / PAPER_S
     replicas_mib = mean(whole.memory["replicas"]) / 2**20
     print(
         f"\nAt K = 400 with children of {PAPER_S / 3600:g} h: {rate:.2f} pushes/s. Of one core the "
@@ -334,7 +334,7 @@ def main() -> None:
     with running(settings, num_hosts, mean_s) as search:
         time.sleep(warm_up_s)
         whole = observe(search, window_s)
-        report(settings, whole, num_replicas)
+        report(whole)
         dying = dict(list(search.hosts.items())[: num_hosts // 2])
         living = [group for pid, group in search.hosts.items() if pid not in dying]
         others = {number for group in living for number in group}
