@@ -43,9 +43,10 @@ from deploy.settings import SearchSettings
 from deploy.settings_file import load_settings
 from ps.client import ShardClient
 from ps.plan import ShardPlan
-from workers.ledger import RemoteLedger, spawn_ledger
+from workers.ledger import spawn_ledger
 from workers.process import ProcessSetup
 from workers.remote import control, spawn
+from workers.remote_ledger import RemoteLedger
 from workers.shard import ShardProcess
 
 WAIT_S = 1.0

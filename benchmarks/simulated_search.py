@@ -18,11 +18,10 @@ from controller.children import Child
 from controller.ledger import Ledger
 from controller.records import PushRecord, SearchRecord
 from controller.replica import ControllerReplica
-from controller.replica_ledger import LEASE_S
 from controller.rounds import RoundSettings
 from controller.schedule import ScheduleSettings
 from controller.strategy import Strategy
-from controller.trial import Trial
+from controller.trial import LEASE_S, Trial
 from ps.client import Pulled
 from ps.layout import FlatVector, Layout
 from ps.optimizer import AdamSettings

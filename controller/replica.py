@@ -15,12 +15,11 @@ from controller import seeds
 from controller.children import Child, Children
 from controller.errors import NotOwner
 from controller.records import Enlistment
-from controller.replica_ledger import LEASE_S
 from controller.rollout import Rollout
 from controller.rounds import RoundSettings
 from controller.sampled import Rewarded, Sampled, gradient_of, oldest
 from controller.strategy import Strategy
-from controller.trial import Owner, Reservation, Stamp, Start
+from controller.trial import LEASE_S, Owner, Reservation, Stamp, Start
 from ps import wire
 from ps.client import ShardClient
 from ps.errors import ShardUnavailable, StalePush

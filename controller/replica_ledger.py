@@ -11,11 +11,7 @@ from controller.errors import Superseded, WrongState
 from controller.ledger_reader import push_of, trial_of
 from controller.records import Enlistment
 from controller.search_ledger import SearchLedger, check_search_life
-from controller.trial import Owner
-
-# How long a replica that gives no sign keeps its trials from the others. It is for those that
-# nobody replaces: a new life of the same replica frees them at once.
-LEASE_S = 120.0
+from controller.trial import LEASE_S, Owner
 
 
 class ReplicaLedger(SearchLedger):

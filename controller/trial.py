@@ -12,6 +12,10 @@ TrialState = Literal["reserved", "started", "completed", "infeasible"]
 # A trial in one of these states has its result, which never changes again.
 RECORDED: tuple[TrialState, ...] = ("completed", "infeasible")
 
+# How long a replica that gives no sign keeps its trials from the others. It is for those that
+# nobody replaces: a new life of the same replica frees them at once.
+LEASE_S = 120.0
+
 
 class Owner(NamedTuple):
     """One life of a controller replica."""

@@ -23,10 +23,10 @@ from ps.client import ClientSettings, ShardClient
 from ps.credentials import Identity
 from ps.layout import Layout
 from workers.child import ChildrenSettings, spawn_child_worker
-from workers.ledger import RemoteLedger
 from workers.pool import ChildPool, PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import control
+from workers.remote_ledger import RemoteLedger
 
 
 @dataclass(frozen=True)

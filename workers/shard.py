@@ -11,9 +11,9 @@ import torch
 from ps.credentials import Identity
 from ps.plan import ShardPlan
 from ps.server import ServerSettings, ShardServer
-from workers.ledger import RemoteLedger
 from workers.process import ProcessSetup
 from workers.remote import control
+from workers.remote_ledger import RemoteLedger
 
 
 class ShardProcess:

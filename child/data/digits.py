@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -61,11 +63,20 @@ class DigitsSettings(BaseModel):
 
 def load_digits(settings: DigitsSettings) -> ImageData:
     """Load and split the digits; gray goes from 0 to 16, as in scikit-learn."""
-    from sklearn.datasets import load_digits as load  # slow to import; only who trains needs it
-
-    pixels, labels = load(return_X_y=True)
-    images = pixels.astype(np.uint8).reshape(-1, *settings.shape)  # whole numbers: exact
-    digits = LabelledImages(images, labels.astype(np.int64))
+    rows = np.loadtxt(_path(), delimiter=",")  # 64 pixels and the label; whole numbers, exact
+    images = rows[:, :-1].astype(np.uint8).reshape(-1, *settings.shape)
+    digits = LabelledImages(images, rows[:, -1].astype(np.int64))
     sizes = [settings.num_train, settings.num_validation, settings.num_test]
     train, validation, test = map(digits.take, draw(NUM_IMAGES, sizes, settings.split_seed))
     return ImageData.assemble(train, validation, test, settings.num_classes, settings.whitening)
+
+
+def _path() -> Path:
+    """Find the file of the library without importing the library, which takes a second.
+
+    A search of the digits would wait for it before it starts Ray.
+    """
+    found = find_spec("sklearn")
+    assert found is not None, "scikit-learn is installed with nasrl"
+    assert found.submodule_search_locations is not None, "it is a package"
+    return Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")

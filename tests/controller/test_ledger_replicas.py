@@ -12,8 +12,7 @@ from support.rounds import GRADIENT, OTHER_GRADIENT, ROUND, begin, record, recor
 from controller.database import REPLICAS
 from controller.errors import LedgerError, NotOwner, Superseded
 from controller.ledger import Ledger
-from controller.replica_ledger import LEASE_S
-from controller.trial import Owner, Reservation, Stamp, Start
+from controller.trial import LEASE_S, Owner, Reservation, Stamp, Start
 
 
 @pytest.fixture

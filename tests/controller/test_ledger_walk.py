@@ -14,8 +14,7 @@ from support.clock import FakeClock
 
 from controller.errors import NotOwner, StillAlive, Superseded
 from controller.ledger import Ledger
-from controller.replica_ledger import LEASE_S
-from controller.trial import Stamp
+from controller.trial import LEASE_S, Stamp
 
 NUM_TRIALS = 30
 NUM_THREADS = 4

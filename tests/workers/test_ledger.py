@@ -22,16 +22,10 @@ from controller.ledger_reader import LedgerReader
 from controller.records import SearchRecord
 from controller.schedule import ScheduleSettings
 from controller.trial import Owner
-from workers.ledger import (
-    BACKOFF_S,
-    MAX_BACKOFF_S,
-    PATIENCE_S,
-    LedgerProcess,
-    RemoteLedger,
-    spawn_ledger,
-)
+from workers.ledger import LedgerProcess, spawn_ledger
 from workers.process import ProcessSetup
 from workers.remote import spawn
+from workers.remote_ledger import BACKOFF_S, MAX_BACKOFF_S, PATIENCE_S, RemoteLedger
 
 NUM_TRIALS = 6
 
@@ -169,7 +163,7 @@ def test_process_that_dies_before_it_answers_is_asked_again_and_nothing_happens_
 
 
 def test_process_that_is_frozen_for_a_while_is_waited_for(actor, monkeypatch, caplog):
-    monkeypatch.setattr("workers.ledger.ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("workers.remote_ledger.ANSWER_TIMEOUT_S", 0.5)
     ledger = RemoteLedger(actor)
     owner = ledger.enlist(0, 1).owner
     frozen = freeze(actor)
@@ -203,8 +197,8 @@ def test_ledger_that_is_silent_for_ten_minutes_is_unavailable(actor, monkeypatch
     began = clock()
     ledger = RemoteLedger(actor, clock, clock.advance)
     owner = ledger.enlist(0, 1).owner
-    monkeypatch.setattr("workers.ledger.ANSWER_TIMEOUT_S", 0.0)
-    monkeypatch.setattr("workers.ledger.MAX_BACKOFF_S", 100.0)
+    monkeypatch.setattr("workers.remote_ledger.ANSWER_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("workers.remote_ledger.MAX_BACKOFF_S", 100.0)
     frozen = freeze(actor)
     with pytest.raises(LedgerUnavailable, match="the ledger did not answer for 600 s; "):
         ledger.renew(owner)
