@@ -11,15 +11,24 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from deploy.autoscaler import has_autoscaler, room_for
+from deploy.run import Run
 from deploy.settings import SearchSettings
-from workers.remote import summary_of
+from workers.placement import Placement
+from workers.remote import result_of, summary_of
 from workers.slots import Node, lacking, nodes
 
 CONNECT_TIMEOUT_S = 5.0
+_LOOK_TIMEOUT_S = 60.0
+
+# In the environment of what `ray job submit` starts.
+_IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class ClusterError(Exception):
@@ -31,7 +40,7 @@ class ClusterError(Exception):
 
 
 class Shortage(ClusterError):
-    """No node has the CPUs and GPUs of one child, or there are several machines."""
+    """No node has the CPUs and GPUs of one child, or machines lack what they must share."""
 
 
 def check_machine(settings: SearchSettings) -> None:
@@ -48,8 +57,12 @@ def check_machine(settings: SearchSettings) -> None:
 
 
 @contextmanager
-def cluster(settings: SearchSettings, folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+def cluster(
+    settings: SearchSettings, folder: Path, say: Callable[[str], None]
+) -> Iterator[Placement]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names, and leave it.
+
+    Gives where the processes of the search may run there.
 
     Args:
         folder: one without Python packages. Ray puts the folder that it is started from first on
@@ -80,10 +93,58 @@ def cluster(settings: SearchSettings, folder: Path, say: Callable[[str], None]) 
         for number, handler in handlers.items():
             signal.signal(number, handler)
     try:
-        _check(settings, nodes())
-        yield
+        there = nodes()
+        placement = Placement(
+            is_spread=_is_spread(settings, there), is_on_gpus=settings.children.num_gpus > 0
+        )
+        if not placement.is_spread:
+            _check(settings, there)
+            yield placement
+            return
+        if lack := shortage(settings, there):
+            if not has_autoscaler():
+                raise Shortage(lack)
+            say(f"no child can train until the autoscaler has started other nodes: {lack}")
+        with room_for(settings.children, settings.num_replicas * settings.children.per_replica):
+            yield placement
     finally:
         ray.shutdown()
+
+
+def check_folder(run: Run) -> None:
+    """Check that every node sees the run directory: logs, certificates and shards' state are there.
+
+    Raises:
+        Shortage: one does not.
+    """
+    path, wanted = run.path / "id", run.id
+
+    def id_there() -> str:
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            return str(error)
+
+    remote: Any = ray.remote
+    look = remote(id_there).options
+    asked = {
+        node.name: look(
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+        ).remote()
+        for node in nodes()
+    }
+    for name, reference in asked.items():
+        try:
+            found = result_of(reference, _LOOK_TIMEOUT_S)
+        except ray.exceptions.RayError as error:
+            found = summary_of(error)
+        if found != wanted:
+            raise Shortage(
+                f"run directory {run.path}: node {name} does not see it ({found}): must be on "
+                "storage that all nodes of the cluster share; give another with --run-dir"
+            )
 
 
 def shortage(settings: SearchSettings, nodes: Sequence[Node]) -> str:
@@ -92,10 +153,13 @@ def shortage(settings: SearchSettings, nodes: Sequence[Node]) -> str:
     Ray itself waits for ever, in silence, for what no node has.
     """
     names = {node.name for node in nodes}
-    if len(names) > 1:
+    if len(names) > 1 and not _is_spread(settings, nodes):
+        shards = settings.shards
+        where = "shards.addresses" if shards.addresses else f"shards.host={shards.host}"
         return (
-            f"the Ray cluster has {len(names)} machines: must be 1, since shards listen on "
-            "loopback; stop the others, or unset RAY_ADDRESS to search on this machine alone"
+            f"the Ray cluster has {len(names)} machines: must be 1, since {where} is of one alone; "
+            "give addresses that all can reach, or none and shards.host=auto, or unset RAY_ADDRESS "
+            "to search on this machine"
         )
     lacks = lacking(settings.children, nodes)
     if not lacks:
@@ -107,6 +171,18 @@ def shortage(settings: SearchSettings, nodes: Sequence[Node]) -> str:
 def _check(settings: SearchSettings, nodes: Sequence[Node]) -> None:
     if lack := shortage(settings, nodes):
         raise Shortage(lack)
+
+
+def _is_spread(settings: SearchSettings, nodes: Sequence[Node]) -> bool:
+    """Tell whether a search uses all machines of the cluster.
+
+    A job is submitted to a cluster that may have one machine today and more tomorrow.
+    """
+    if settings.shards.addresses:
+        return settings.shards.is_public and len({node.name for node in nodes}) > 1
+    if settings.shards.host != "auto":
+        return settings.shards.host == "node"
+    return _IN_JOB in os.environ or len({node.name for node in nodes}) > 1
 
 
 def _address() -> str:

@@ -13,6 +13,7 @@ from controller.errors import LedgerError
 from controller.search_ledger import SearchLedger
 from deploy.settings import SearchSettings, SplitData
 from workers.child import spawn_child_worker
+from workers.placement import Placement
 from workers.process import ProcessSetup
 from workers.pulse import ProcessDied
 from workers.remote import summary_of
@@ -37,6 +38,7 @@ def final_test(
     setup: ProcessSetup,
     ledger: SearchLedger,
     data: SplitData,
+    placement: Placement,
     say: Callable[[str], None],
     is_stopping: Callable[[], bool],
 ) -> FinalTest | None:
@@ -56,7 +58,9 @@ def final_test(
     search_data = ray.put(data.search)
 
     def spawn() -> Any:
-        return spawn_child_worker(setup, "test", task, search_data, settings.children)
+        return spawn_child_worker(
+            setup, "test", task, search_data, settings.children, placement.of_children
+        )
 
     def is_over() -> bool:
         return is_stopping() or ledger.progress().is_stop_requested

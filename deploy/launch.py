@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import socket
@@ -9,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -22,11 +22,12 @@ from controller.records import Life, Progress, PushRecord, SearchRecord, SearchS
 from controller.search_ledger import SearchLedger
 from controller.trial import Trial
 from deploy.awaited_shards import AwaitedShardsError, await_shards
-from deploy.cluster import ClusterError, Shortage, check_machine, cluster
+from deploy.cluster import ClusterError, Shortage, check_folder, check_machine, cluster
 from deploy.count import counted
 from deploy.course import Course, Watcher
 from deploy.final_test import FinalTest, final_test
 from deploy.heartbeat import Heartbeat, await_silence
+from deploy.placement_table import placement_table
 from deploy.run import Run, RunError
 from deploy.settings import SearchSettings, SplitData
 from ps.credentials import CredentialsError
@@ -34,6 +35,7 @@ from ps.errors import ShardError, StateError
 from ps.folder import shard_folder
 from ps.plan import ShardPlan
 from workers.ledger import spawn_ledger
+from workers.placement import Placement
 from workers.process import ProcessSetup
 from workers.remote import spawn, summary_of
 from workers.replica import ReplicaPlan
@@ -108,10 +110,8 @@ def run_search(
         check_machine(settings)
         data = settings.data.load()
     setup = ProcessSetup(run.log_dir)
-    if settings.shards.needs_tls:
-        _issue_certificates(settings, run)
+    _issue_certificates(settings, run)
     with _named_failures():
-        launcher = run.identity("launcher")
         last = None
         if run.has_begun:
             with SearchLedger(run.ledger_url) as ledger:
@@ -119,21 +119,38 @@ def run_search(
         if addresses := settings.shards.addresses:
             watcher.say(f"the shards are expected at {', '.join(addresses)}")
             await_shards(
-                addresses, run.path, launcher, watcher.say, is_stopping, is_new=not run.has_begun
+                addresses,
+                run.path,
+                run.identity("launcher"),
+                watcher.say,
+                is_stopping,
+                is_new=not run.has_begun,
             )
-    with _named_failures(), cluster(settings, run.path, watcher.say):
+    with _named_failures(), cluster(settings, run.path, watcher.say) as placement:
         if is_stopping():
             raise KeyboardInterrupt
+        if placement.is_spread:
+            check_folder(run)
+            here = ray.util.get_node_ip_address()
+            watcher.say(placement_table(settings, placement, here))
+        shards = settings.shards.settled(is_spread=placement.is_spread)
+        settings = settings.model_copy(update={"shards": shards})
+        _issue_certificates(settings, run)
+        launcher = run.identity("launcher")
         with _life(run, settings, last, is_new=is_new) as (ledger, heartbeat):
             supervisor = Supervisor(watcher.say)
             course = Course(settings, run, ledger, heartbeat, supervisor, watcher, is_stopping)
-            with _processes(settings, run, setup, heartbeat.life, data, supervisor) as replicas:
+            with _processes(
+                settings, run, setup, heartbeat.life, data, supervisor, placement
+            ) as replicas:
                 course.await_shards(launcher)
                 state, reason = course.follow(replicas)
             test = None
             # The life goes on meanwhile: nobody else may test, too.
             if state == "finished":
-                test = final_test(settings, setup, ledger, data, watcher.say, is_stopping)
+                test = final_test(
+                    settings, setup, ledger, data, placement, watcher.say, is_stopping
+                )
             ledger.end(heartbeat.life, state, reason)
             return SearchResult(
                 ledger.progress(),
@@ -146,7 +163,12 @@ def run_search(
 
 
 def _issue_certificates(settings: SearchSettings, run: Run) -> None:
-    """Give every process that talks to the shards its certificate, or renew it."""
+    """Give every process that talks to the shards its certificate, or renew it, where TLS is on.
+
+    Also where another life of the search had it on: what is there is used.
+    """
+    if not settings.shards.needs_tls and run.certificates is None:
+        return
     # Whoever needs no certificates does not wait for the library.
     from ps.authority import CertificateAuthority
 
@@ -202,6 +224,7 @@ def _processes(
     life: int,
     data: SplitData,
     supervisor: Supervisor,
+    placement: Placement,
 ) -> Iterator[ReplicaSet]:
     """Start ledger, shards and replicas, looked after; at the end, end them all.
 
@@ -214,8 +237,11 @@ def _processes(
 
     search_id = run.id
 
-    def spawn_shard(shard: int) -> Any:
-        return spawn(
+    def spawner_of_shard(shard: int) -> Callable[[], Any]:
+        owned = layout.slices[shard]
+        need = placement.need(slice_bytes=4 * (owned.stop - owned.start))
+        lives = itertools.count()
+        return lambda: spawn(
             ShardProcess,
             setup,
             life,
@@ -225,6 +251,9 @@ def _processes(
             run.identity(f"shard-{shard}"),
             ledger.actor,
             search_id,
+            num_cpus=need.num_cpus,
+            memory_bytes=need.memory_bytes,
+            place=placement.of_light(shard + next(lives), need),
         )
 
     shards: list[Supervised] = []
@@ -233,7 +262,7 @@ def _processes(
         for shard in range(0 if settings.shards.addresses else settings.num_shards):
             process = supervisor.start(
                 f"shard {shard}",
-                partial(spawn_shard, shard),
+                spawner_of_shard(shard),
                 lambda actor: actor.serve.remote(),
                 retry_on=(StateError,),
             )
@@ -251,6 +280,7 @@ def _processes(
             certificates=run.certificates,
             children=settings.children,
             rounds=settings.rounds,
+            placement=placement,
             addresses=tuple(settings.shards.addresses),
         )
         search_data = ray.put(data.search)  # a child never sees the test data

@@ -15,7 +15,7 @@ import grpc
 from pydantic import Field, field_validator, model_validator
 
 from ps import wire
-from ps.address import port_of
+from ps.address import MAX_PORT, port_of
 from ps.credentials import Identity, Permissions, is_loopback
 from ps.description import ShardDescription
 from ps.disk import Disk
@@ -30,6 +30,9 @@ from ps.storage import StorageSettings
 logger = logging.getLogger(__name__)
 
 
+_AUTO, _NODE, _LOOPBACK = "auto", "node", "127.0.0.1"
+
+
 class ServerSettings(StorageSettings):
     """Where a shard listens, how much it takes at a time, and what its state survives."""
 
@@ -39,7 +42,13 @@ class ServerSettings(StorageSettings):
         description="Of shards that somebody else starts, host:port each; empty starts them here.",
     )
     host: str = Field(
-        "127.0.0.1", min_length=1, description="Address or name of the interface to listen on."
+        "auto",
+        min_length=1,
+        description="Address or name of the interface to listen on. node: each shard on the "
+        "address of its node. auto: that where a search spans machines, else 127.0.0.1.",
+    )
+    port_base: int | None = Field(
+        None, ge=1, le=MAX_PORT, description="Shard i listens on port_base + i; none: a free port."
     )
     tls: Literal["auto", "always"] = Field(
         "auto", description="auto: mutual TLS wherever host is not loopback. always: there, too."
@@ -75,16 +84,39 @@ class ServerSettings(StorageSettings):
     @property
     def needs_tls(self) -> bool:
         """Whether shards and their callers need certificates."""
-        return self.tls == "always" or (self._is_public and not self.insecure)
+        return self.tls == "always" or (self.is_public and not self.insecure)
 
     @property
     def is_open_to_all(self) -> bool:
         """Whether others can reach the shards without a certificate."""
-        return self.insecure and self._is_public
+        return self.insecure and self.is_public
+
+    def settled(self, *, is_spread: bool) -> Self:
+        """Give the settings with host decided.
+
+        Args:
+            is_spread: whether the search spans machines.
+        """
+        if self.host != _AUTO:
+            return self
+        return self.model_copy(update={"host": _NODE if is_spread else _LOOPBACK})
+
+    def address(self, shard: int, node: str = _LOOPBACK) -> str:
+        """Give host:port for a shard to listen on; port 0 is any that is free.
+
+        Args:
+            node: the address of its node.
+        """
+        host = {_AUTO: _LOOPBACK, _NODE: node}.get(self.host, self.host)
+        port = 0 if self.port_base is None else self.port_base + shard
+        return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
     @property
-    def _is_public(self) -> bool:
-        return not all(map(is_loopback, self.addresses or [f"{self.host}:0"]))
+    def is_public(self) -> bool:
+        """Whether other machines can reach the shards."""
+        if not self.addresses and self.host == _NODE:
+            return True
+        return not all(map(is_loopback, self.addresses or [self.address(0)]))
 
 
 # Threads beside those for num_calls: they describe, and turn others away.

@@ -23,7 +23,7 @@ from child.training import ChildTrainer
 from controller.children import Child
 from workers.gpu_gate import GpuGate
 from workers.process import ProcessSetup
-from workers.remote import control, spawn
+from workers.remote import THIS_MACHINE, control, spawn
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +183,12 @@ def spawn_child_worker(
     task: Task,
     data: Any,
     children: ChildrenSettings,
+    place: str = THIS_MACHINE,
 ) -> Any:
-    """Start a ChildWorker actor with the resources of one child; data is a reference."""
+    """Start a ChildWorker actor with the resources of one child; data is a reference.
+
+    place: see `workers.remote.spawn`.
+    """
     return spawn(
         ChildWorker,
         setup,
@@ -194,4 +198,5 @@ def spawn_child_worker(
         children,
         num_cpus=children.num_cpus,
         num_gpus=children.num_gpus,
+        place=place,
     )

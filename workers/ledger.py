@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.ledger import Ledger
 from workers.process import ProcessSetup
-from workers.remote import control, spawn
+from workers.remote import THIS_NODE, control, spawn
 
 
 class LedgerProcess(Ledger):
@@ -25,4 +25,4 @@ class LedgerProcess(Ledger):
 
 def spawn_ledger(setup: ProcessSetup, url: str) -> Any:
     """Start a LedgerProcess actor on this node, which Ray restarts whenever it dies."""
-    return spawn(LedgerProcess, setup, url, is_restarted=True, is_here=True)
+    return spawn(LedgerProcess, setup, url, is_restarted=True, place=THIS_NODE)

@@ -14,6 +14,11 @@ T = TypeVar("T")
 CONTROL = "control"
 NUM_CONTROL_THREADS = 2
 
+# Where an actor may run; anything else is the id of the one node for it.
+THIS_MACHINE = "this machine"
+THIS_NODE = "this node"
+ANYWHERE = "anywhere"
+
 
 def control(method: T) -> T:
     """Mark a method of an actor that is answered while another works."""
@@ -27,29 +32,32 @@ def spawn(
     *arguments: Any,
     num_cpus: float = 0,
     num_gpus: float = 0,
+    memory_bytes: int = 0,
     is_restarted: bool = False,
-    is_here: bool = False,
+    place: str = THIS_MACHINE,
 ) -> Any:
-    """Start an actor that wraps an object of a plain class on this machine, and give its handle.
-
-    The shards listen on loopback: on a machine that joins the cluster meanwhile nobody finds them.
+    """Start an actor that wraps an object of a plain class, and give its handle.
 
     Args:
         kind: the class. arguments are those of its constructor.
-        num_cpus, num_gpus: what Ray sets aside. Shards, replicas and the ledger ask for nothing:
-            they are light, and on a laptop every core belongs to the children.
+        num_cpus, num_gpus, memory_bytes: what Ray sets aside.
         is_restarted: Ray makes it again, from the same arguments, whenever its process dies; the
             handle stays good.
-        is_here: on this node, and no other.
+        place: THIS_MACHINE, THIS_NODE, ANYWHERE, or the id of the one node it may run on. An actor
+            whose node dies can be restarted on another only where it may run anywhere.
     """
     options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
-    # All nodes of a machine have this resource of Ray's; the least of it leaves room for 10,000.
-    options["resources"] = {f"node:{ray.util.get_node_ip_address()}": 0.0001}
+    if memory_bytes:
+        options["memory"] = memory_bytes
+    if place == THIS_MACHINE:
+        # All nodes of a machine have this resource of Ray's; the least of it leaves room for
+        # 10,000.
+        options["resources"] = {f"node:{ray.util.get_node_ip_address()}": 0.0001}
+    elif place != ANYWHERE:
+        node = ray.get_runtime_context().get_node_id() if place == THIS_NODE else place
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
     if is_restarted:
         options["max_restarts"] = -1
-    if is_here:
-        node = ray.get_runtime_context().get_node_id()
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
     remote: Any = ray.remote  # its stubs do not know the groups
     made = remote(concurrency_groups={CONTROL: NUM_CONTROL_THREADS})(kind)
     return made.options(**options).remote(*arguments)

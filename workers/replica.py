@@ -23,6 +23,7 @@ from ps.client import ClientSettings, ShardClient
 from ps.credentials import Identity
 from ps.layout import Layout
 from workers.child import ChildrenSettings, spawn_child_worker
+from workers.placement import Placement
 from workers.pool import ChildPool, PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import control
@@ -44,6 +45,7 @@ class ReplicaPlan:
     certificates: Path | None  # the folder of the replicas' own; None without TLS
     children: ChildrenSettings
     rounds: RoundSettings
+    placement: Placement
     addresses: tuple[str, ...]  # of shards that somebody else starts; empty: the ledger knows them
 
 
@@ -79,6 +81,7 @@ class ReplicaProcess:
                 plan.task,
                 data[0],
                 plan.children,
+                plan.placement.of_children,
             ),
             num_workers,
             plan.children.max_deaths,

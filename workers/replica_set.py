@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from workers.pool import PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import result_of, spawn
 from workers.replica import ReplicaPlan, ReplicaProcess
-from workers.slots import local_nodes, num_fitting, quotas
+from workers.slots import num_fitting, quotas
 from workers.supervisor import Supervised, Supervisor
 
 LOOK_EVERY_S = 2.0
@@ -55,7 +56,7 @@ class ReplicaSet:
         self._clock = clock
         self._is_draining = False
         self._num_wanted = num_replicas * plan.children.per_replica
-        num_free = sum(num_fitting(node.free, plan.children) for node in local_nodes())
+        num_free = sum(num_fitting(node.free, plan.children) for node in plan.placement.nodes())
         self._num_slots = min(num_free, self._num_wanted)
         self._quotas = quotas(self._num_slots, num_replicas, plan.children.per_replica)
         self._tell()
@@ -100,7 +101,7 @@ class ReplicaSet:
         """
         if self._clock() < self._look_at:
             return
-        cluster, children = local_nodes(), self._plan.children
+        cluster, children = self._plan.placement.nodes(), self._plan.children
         num_free = sum(num_fitting(node.free, children) for node in cluster)
         num_at_most = sum(num_fitting(node.total, children) for node in cluster)
         num_wanted = self._num_slots if self._is_draining else self._num_wanted
@@ -159,6 +160,10 @@ class ReplicaSet:
             return None  # it will be replaced
 
     def _spawner(self, replica: int) -> Callable[[], Any]:
+        lives = itertools.count()
+        placement = self._plan.placement
+        need = placement.need()
+
         def start() -> Any:
             is_of_now = replica < len(self._quotas)
             num_workers = self._quotas[replica] if is_of_now and not self._is_draining else 0
@@ -170,6 +175,9 @@ class ReplicaSet:
                 self._ledger,
                 [self._data],
                 num_workers,
+                num_cpus=need.num_cpus,
+                memory_bytes=need.memory_bytes,
+                place=placement.of_light(replica + next(lives), need),
             )
             if self._is_draining or not is_of_now:
                 actor.drain.remote()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 
 from ps.credentials import Identity
@@ -14,6 +18,9 @@ from ps.server import ServerSettings, ShardServer
 from workers.process import ProcessSetup
 from workers.remote import control
 from workers.remote_ledger import RemoteLedger
+
+_PORT_PATIENCE_S = 10.0
+_PORT_WAIT_S = 0.2
 
 
 class ShardProcess:
@@ -40,9 +47,11 @@ class ShardProcess:
         """
         setup.enter(f"shard-{plan.shard}")
         torch.set_num_threads(1)
-        address = f"{settings.host}:0"
-        self._server = ShardServer(
-            plan, settings, folder, address, identity, is_taking_over=True, search_id=search_id
+        address = settings.address(plan.shard, ray.util.get_node_ip_address())
+        self._server = _bound(
+            lambda: ShardServer(
+                plan, settings, folder, address, identity, is_taking_over=True, search_id=search_id
+            )
         )
         RemoteLedger(ledger).publish(life, plan.shard, self._server.address)
 
@@ -63,3 +72,15 @@ class ShardProcess:
             ps.errors.StateError: its state failed it.
         """
         self._server.wait()
+
+
+def _bound(serve: Callable[[], ShardServer]) -> ShardServer:
+    """Serve, once the port is free: one that is fixed is held until a killed life is gone."""
+    give_up_at = time.monotonic() + _PORT_PATIENCE_S
+    while True:
+        try:
+            return serve()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_PORT_WAIT_S)

@@ -15,27 +15,30 @@ _ROUNDING = 1e-6  # Ray counts in parts of ten thousand
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster: what it has of each of Ray's resources, and what of it is free."""
+    """A node of the cluster: what it has of each of Ray's resources, and what of it is free.
+
+    name is the address of its machine, node_id what Ray calls it.
+    """
 
     name: str
     total: Mapping[str, float]
     free: Mapping[str, float]
+    node_id: str = ""
 
 
 def nodes() -> list[Node]:
     """Ask Ray for the nodes that are alive."""
     free = ray._private.state.available_resources_per_node()
     return [
-        Node(node["NodeManagerAddress"], node["Resources"], free.get(node["NodeID"], {}))
+        Node(
+            node["NodeManagerAddress"],
+            node["Resources"],
+            free.get(node["NodeID"], {}),
+            node["NodeID"],
+        )
         for node in ray.nodes()
         if node["Alive"]
     ]
-
-
-def local_nodes() -> list[Node]:
-    """Ask Ray for the nodes on this machine, where `workers.remote.spawn` starts everything."""
-    here = ray.util.get_node_ip_address()
-    return [node for node in nodes() if node.name == here]
 
 
 def num_fitting(there: Mapping[str, float], children: ChildrenSettings) -> int:

@@ -106,7 +106,7 @@ def shard(
         )
     settings = _changed(settings, metrics_port, insecure)
     known = settings.shards.addresses
-    address = address or (known[index] if known else f"{settings.shards.host}:0")
+    address = address or (known[index] if known else settings.shards.address(index))
     if run is not None:
         folder = folder or shard_folder(run.path, index)
         if not insecure:

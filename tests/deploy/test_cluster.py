@@ -66,10 +66,24 @@ def test_child_that_fits_nowhere_is_told_which_resource_of_which_node_does_not_d
     assert shortage(settings(**children), [node(**there)]) == message
 
 
-def test_cluster_of_several_machines_is_refused_since_shards_listen_on_loopback():
-    machines = [node("10.0.0.1", CPU=64.0), node("10.0.0.2", CPU=64.0)]
-    assert "has 2 machines: must be 1, since shards listen on loopback" in shortage(
-        settings(), machines
+MACHINES = [node("10.0.0.1", CPU=64.0), node("10.0.0.2", CPU=64.0)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    ["shards.host=auto", "shards.host=node", "shards.addresses=[10.0.0.1:1, 10.0.0.1:2]"],
+)
+def test_cluster_of_several_machines_is_used(changes):
+    assert shortage(load_settings(overrides=[changes]), MACHINES) == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    ["shards.host=127.0.0.1", "shards.addresses=[127.0.0.1:1, 127.0.0.1:2]"],
+)
+def test_cluster_of_several_machines_is_refused_where_shards_are_to_listen_on_loopback(changes):
+    assert "has 2 machines: must be 1, since shards." in shortage(
+        load_settings(overrides=[changes]), MACHINES
     )
 
 

@@ -537,3 +537,28 @@ def test_slice_of_any_length_travels_both_ways(serve, connect, num_parameters):
     assert answer.version == 1
     assert np.array_equal(pulled.values, client.pull().values)
     assert pulled.versions == (1,)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_spread", "address", "needs_tls"),
+    [
+        ("auto", False, "127.0.0.1:0", False),
+        ("auto", True, "10.0.0.7:0", True),
+        ("node", False, "10.0.0.7:0", True),
+        ("127.0.0.1", True, "127.0.0.1:0", False),
+        ("10.0.0.9", False, "10.0.0.9:0", True),
+    ],
+)
+def test_host_is_settled_by_whether_the_search_spans_machines(host, is_spread, address, needs_tls):
+    settings = ServerSettings(host=host).settled(is_spread=is_spread)
+    assert settings.address(0, node="10.0.0.7") == address
+    assert settings.needs_tls is needs_tls
+
+
+def test_node_of_ipv6_is_written_as_grpc_wants_it():
+    assert ServerSettings(host="node").address(0, node="fd00::7") == "[fd00::7]:0"
+
+
+def test_every_shard_has_a_port_of_its_own_where_they_are_fixed():
+    settings = ServerSettings(port_base=7070)
+    assert [settings.address(shard) for shard in range(2)] == ["127.0.0.1:7070", "127.0.0.1:7071"]

@@ -1,0 +1,71 @@
+"""The table of what a search asks of a cluster."""
+
+from textwrap import dedent
+
+import pytest
+
+from deploy.placement_table import placement_table
+from deploy.settings_file import load_settings
+from workers import placement
+from workers.placement import Placement
+from workers.slots import Node
+
+
+def node(name, **total):
+    total["memory"] = 2.0**34
+    return Node(name, total, total, f"id-of-{name}")
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """Give a function that gives the table of a search of 2 x 8 children on these nodes."""
+
+    def make(*there, **changes):
+        monkeypatch.setattr(placement, "nodes", lambda: list(there))
+        overrides = ["num_replicas=2", "children.per_replica=8", "children.num_gpus=0.5"]
+        settings = load_settings(overrides=[*overrides, *(f"{k}={v}" for k, v in changes.items())])
+        is_on_gpus = settings.children.num_gpus > 0
+        places = Placement(is_spread=True, is_on_gpus=is_on_gpus)
+        return placement_table(settings, places, "10.0.0.1").splitlines()
+
+    return make
+
+
+def test_table_says_what_goes_where_and_why(table):
+    head, gpus = node("10.0.0.1", CPU=8.0), node("10.0.0.2", CPU=8.0, GPU=2.0)
+    assert table(head, gpus) == (
+        dedent(
+            """\
+            what           number  each asks for     where         why there
+            ledger         1       nothing           10.0.0.1      the search was started there
+            shards         2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
+            replicas       2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
+            child workers  16      1 CPU, 0.5 GPU    10.0.0.2 (4)  room for so many; more as nodes join
+            """
+        ).splitlines()
+    )
+
+
+def test_cluster_of_gpu_nodes_alone_has_the_shards_there_too(table):
+    rows = table(node("10.0.0.1", CPU=8.0, GPU=2.0))
+    assert "10.0.0.1" in rows[2]
+    assert rows[2].endswith("no room on a node without GPUs")
+
+
+def test_cluster_without_gpus_has_them_on_all_nodes(table):
+    machines = [node("10.0.0.2", CPU=4.0), node("10.0.0.1", CPU=2.0)]
+    rows = table(*machines, **{"children.num_gpus": 0.0})
+    assert "10.0.0.1, 10.0.0.2" in rows[2]
+    assert rows[2].endswith("all nodes in turn")
+    assert "10.0.0.1 (2), 10.0.0.2 (4)" in rows[4]
+
+
+def test_room_that_is_still_to_come_is_said(table):
+    assert "no node yet" in table(node("10.0.0.1", CPU=8.0))[4]
+
+
+def test_shards_that_somebody_else_starts_are_left_out(table):
+    rows = table(
+        node("10.0.0.1", CPU=8.0), **{"shards.addresses": "[10.0.0.1:7070, 10.0.0.2:7070]"}
+    )
+    assert [row.split()[0] for row in rows] == ["what", "ledger", "replicas", "child"]

@@ -1,0 +1,91 @@
+"""Where the processes of a search run: on one machine, or on all machines of a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ray
+
+from workers.remote import ANYWHERE, THIS_MACHINE
+from workers.slots import Node, nodes
+
+# Of a shard or replica where children train on GPUs; where they train on CPUs, every core is
+# theirs (docs/decisions/0002).
+_LIGHT_CPUS = 0.1
+# A process that has imported PyTorch and gRPC, and what it works with beside its values.
+_LIGHT_BYTES = 400 * 2**20
+# A shard holds its values, up to two moments, a checkpoint that is being written, and a pull and a
+# push in flight.
+_COPIES_OF_SLICE = 6
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a shard or a replica takes of its node."""
+
+    num_cpus: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the processes of a search may run.
+
+    is_spread: over all machines of the cluster; otherwise on this one alone, where the shards
+    listen on loopback.
+    is_on_gpus: whether children train on GPUs.
+    """
+
+    is_spread: bool
+    is_on_gpus: bool
+
+    def nodes(self) -> list[Node]:
+        """Ask Ray for the nodes that are alive and may be used."""
+        if self.is_spread:
+            return nodes()
+        here = ray.util.get_node_ip_address()
+        return [node for node in nodes() if node.name == here]
+
+    @property
+    def of_children(self) -> str:
+        """The place of a child worker, for `workers.remote.spawn`; Ray finds the room there."""
+        return ANYWHERE if self.is_spread else THIS_MACHINE
+
+    def need(self, slice_bytes: int = 0) -> Need:
+        """Give what a shard of so many bytes of values needs, or a replica, of none."""
+        if not self.is_spread:
+            return Need(0.0, 0)
+        num_cpus = _LIGHT_CPUS if self.is_on_gpus else 0.0
+        return Need(num_cpus, _LIGHT_BYTES + _COPIES_OF_SLICE * slice_bytes)
+
+    def of_light(self, number: int, need: Need) -> str:
+        """Choose the place of a shard or replica, for `workers.remote.spawn`.
+
+        Args:
+            number: counts on with every process, so that they go round all nodes there are; the
+                successor of one whose node went silent then goes to another.
+        """
+        if not self.is_spread:
+            return THIS_MACHINE
+        there = homes(self.nodes(), need)
+        return there[number % len(there)].node_id if there else ANYWHERE
+
+
+def homes(nodes: list[Node], need: Need) -> list[Node]:
+    """Give the nodes that shards and replicas go to, in the order of their names.
+
+    GPU nodes are the children's, and come and go: they are taken only where there is no room
+    elsewhere.
+
+    >>> head, worker = Node("a", {"CPU": 8.0}, {"CPU": 8.0}), Node("b", {"GPU": 1.0}, {"GPU": 1.0})
+    >>> [node.name for node in homes([worker, head], Need(0.0, 0))]
+    ['a']
+    """
+    roomy = [
+        node
+        for node in nodes
+        if node.free.get("CPU", 0.0) >= need.num_cpus
+        and node.free.get("memory", 0.0) >= need.memory_bytes
+    ]
+    without_gpus = [node for node in roomy if not node.total.get("GPU")]
+    return sorted(without_gpus or roomy, key=lambda node: (node.name, node.node_id))
