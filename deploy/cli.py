@@ -12,6 +12,7 @@ from deploy.commands.search import search
 from deploy.commands.shard import shard
 from deploy.commands.shards import shards
 from deploy.commands.stop import stop
+from deploy.commands.submit import submit
 from deploy.commands.train import train
 from deploy.commands.trials import trials
 from deploy.mistake import UserMistake
@@ -28,6 +29,7 @@ def nasrl() -> None:
 
 nasrl.add_command(search)
 nasrl.add_command(trials)
+nasrl.add_command(submit)
 nasrl.add_command(stop)
 nasrl.add_command(shards)
 nasrl.add_command(shard)

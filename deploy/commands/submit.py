@@ -1,0 +1,102 @@
+"""`nasrl submit`: run a search on a Ray cluster, as a job."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path, PurePosixPath
+
+import click
+
+from deploy.mistake import UserMistake
+
+
+@click.command()
+@click.argument("settings", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--address",
+    envvar="RAY_API_SERVER_ADDRESS",
+    default="http://127.0.0.1:8265",
+    show_default=True,
+    help="Of the cluster's dashboard, which `ray dashboard CLUSTER.yaml` brings here.",
+)
+@click.option(
+    "--run-dir",
+    "run",
+    metavar="RUN",
+    required=True,
+    help="Where the run is kept: a path that all nodes of the cluster see.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one setting, as for nasrl search. May be repeated.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with the search of that run directory, however it ended."
+)
+@click.option("--no-wait", is_flag=True, help="Do not follow what the search prints.")
+def submit(
+    settings: Path | None,
+    address: str,
+    run: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    no_wait: bool,
+) -> int:
+    """Run a search on a Ray cluster, as a job.
+
+    SETTINGS is as for nasrl search. The settings are checked here, and the nodes of the cluster are
+    looked at, before anything is submitted. To submit it twice is harmless: while a job of the run
+    directory runs, it is followed.
+
+    Ctrl-C ends the following, not the search; nasrl stop RUN does that, from where RUN is seen. The
+    exit code is the search's; with --no-wait 0 once it is submitted.
+    """
+    from deploy.job import SETTINGS_FILE, JobClient, JobError
+    from deploy.settings_file import SettingsError, load_settings
+    from workers.slots import lacking
+
+    path = PurePosixPath(run)
+    if not path.is_absolute():
+        raise UserMistake(
+            f"--run-dir {run}: must be an absolute path, on storage that all nodes of the cluster "
+            "share: a job has a folder of its own, which Ray removes"
+        )
+    if resume and settings is not None:
+        raise click.UsageError("--resume, SETTINGS: must be one of them; a run has its settings")
+    changes = [f"--set={change}" for change in overrides]
+    try:
+        client = JobClient(address)
+        with tempfile.TemporaryDirectory() as folder:
+            if resume:
+                job = client.submit(path, ["search", "--resume", run, *changes], None)
+            else:
+                chosen = load_settings(settings, overrides)
+                if lacks := lacking(chosen.children, client.nodes()):
+                    click.echo(
+                        f"no child fits on any node now: {lacks}\nthe search waits for the "
+                        "autoscaler to start others, or ends if there is none"
+                    )
+                file = Path(folder) / SETTINGS_FILE
+                file.touch(mode=0o600)
+                file.write_text(chosen.to_yaml(), encoding="utf-8")
+                command = ["search", SETTINGS_FILE, "--run-dir", run]
+                job = client.submit(path, command, Path(folder))
+        click.echo(
+            f"submitted as {job.name}" if job.is_new else f"runs already as {job.name}: following"
+        )
+        if no_wait:
+            return 0
+        try:
+            return client.follow(job, lambda text: click.echo(text, nl=False))
+        except KeyboardInterrupt:
+            click.echo(
+                f"\nthe search goes on, as job {job.name}; stop it with nasrl stop {run}", err=True
+            )
+            return 0
+    except SettingsError as error:
+        raise UserMistake(str(error)) from error
+    except JobError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,49 @@
+"""A search as a job on a cluster that `ray up` made, looked at from outside."""
+
+from __future__ import annotations
+
+import pytest
+from support.audit import audit
+from support.hosts import ADDRESSES, Hosts, RunOnHosts
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+NUM_TRIALS = 24
+CHANGES = {
+    "num_trials": NUM_TRIALS,
+    "num_replicas": 3,
+    "children.per_replica": 2,
+    "children.num_cpus": 1,
+    "training.num_epochs": 4,
+}
+
+
+def search(name, **changes):
+    settings = [f"--set={key}={value}" for key, value in (CHANGES | changes).items()]
+    return ["python", "-m", "nasrl", "search", "--run-dir", f"/share/runs/{name}", *settings]
+
+
+def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tls(hosts):
+    run = RunOnHosts(hosts, "first")
+    hosts.submit("first", *search("first"))
+    hosts.wait_for(lambda: run.num_recorded() >= 4, "four trials", 120)
+
+    # From a host that is no part of the cluster, with the run directory's certificates.
+    said = hosts.run("driver", "nasrl", "shards", "/share/runs/first")
+    assert said.count("SERVING") == 2
+    places = [line.split(":")[0] for line in said.splitlines() if "SERVING" in line]
+    assert sorted(places) == [ADDRESSES["head"], ADDRESSES["w1"]]
+    # Without them nobody gets an answer.
+    address = next(line.split()[0] for line in said.splitlines() if "SERVING" in line)
+    refused = hosts.run("driver", "nasrl", "shards", address, code=1)
+    assert "UNREACHABLE" in refused
+
+    hosts.wait_for(lambda: hosts.status("first") != "RUNNING", "the end of the job", 200)
+    printed = hosts.logs("first")
+    assert hosts.status("first") == "SUCCEEDED", printed
+    assert f"Search finished: {NUM_TRIALS} of {NUM_TRIALS} trials" in printed
+    assert "shards         2       0 CPU, 400 MiB  10.77.0.2, 10.77.0.3" in printed
+    assert "no GPUs there" in printed
+    audit(run.path, NUM_TRIALS, num_shards=2)
+    # The children trained on all hosts that had room.
+    assert "6 children train at a time" in run.log("search")

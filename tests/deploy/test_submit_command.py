@@ -1,0 +1,165 @@
+"""`nasrl submit`, on a cluster that is made up; tests/cluster has a real one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from ray.job_submission import JobStatus
+
+from deploy import job
+from deploy.cli import main
+
+RUN = "/shared/runs/first"
+NAME = "nasrl-shared-runs-first"
+
+
+@dataclass
+class MadeUpCluster:
+    """Takes jobs, and says of each what it is told to."""
+
+    statuses: dict[str, JobStatus] = field(default_factory=dict)
+    submitted: list[dict] = field(default_factory=list)
+    settings: list[dict] = field(default_factory=list)
+    followed: list[str] = field(default_factory=list)
+    end: tuple[JobStatus, int | None] = (JobStatus.SUCCEEDED, 0)
+    error: Exception | None = None
+    nodes: list = field(
+        default_factory=lambda: [
+            SimpleNamespace(node_ip="10.0.0.1", node_id="1", resources_total={"CPU": 4.0})
+        ]
+    )
+
+    def list_jobs(self):
+        # One that Ray's own client started has no submission id.
+        return [SimpleNamespace(submission_id=None, status=JobStatus.RUNNING)] + [
+            SimpleNamespace(submission_id=name, status=status)
+            for name, status in self.statuses.items()
+        ]
+
+    def submit_job(self, entrypoint, submission_id, runtime_env):
+        self.submitted.append({"entrypoint": entrypoint, "id": submission_id})
+        if folder := runtime_env.get("working_dir"):
+            [file] = Path(folder).iterdir()
+            assert file.name == "settings.yaml"
+            self.settings.append(yaml.safe_load(file.read_text()))
+        self.statuses[submission_id] = JobStatus.RUNNING
+
+    async def tail_job_logs(self, name):
+        self.followed.append(name)
+        yield "Search "
+        if self.error is not None:
+            raise self.error
+        yield "finished\n"
+
+    def get_job_info(self, name):
+        status, code = self.end
+        return SimpleNamespace(status=status, driver_exit_code=code, message="the head is gone")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    made_up = MadeUpCluster()
+    monkeypatch.setattr(job, "JobSubmissionClient", lambda address: made_up)
+    monkeypatch.setattr(job, "list_nodes", lambda **_: made_up.nodes)
+    return made_up
+
+
+def submit(*arguments, run=RUN):
+    return main(["submit", "--run-dir", run, *arguments])
+
+
+def test_search_is_submitted_with_its_settings_and_followed_to_its_end(cluster, capsys):
+    assert submit("--set", "num_trials=7") == 0
+    assert cluster.submitted == [
+        {"entrypoint": f"nasrl search settings.yaml --run-dir {RUN}", "id": NAME}
+    ]
+    assert [settings["num_trials"] for settings in cluster.settings] == [7]
+    assert cluster.followed == [NAME]
+    assert capsys.readouterr().out == f"submitted as {NAME}\nSearch finished\n"
+
+
+def test_repeat_follows_the_job_that_runs(cluster, capsys):
+    assert submit("--no-wait") == 0
+    assert submit() == 0
+    assert len(cluster.submitted) == 1
+    assert cluster.followed == [NAME]
+    assert f"runs already as {NAME}: following" in capsys.readouterr().out
+
+
+def test_search_that_has_ended_may_be_gone_on_with_again_and_again(cluster):
+    submit("--no-wait")
+    for number in (2, 3):
+        cluster.statuses = dict.fromkeys(cluster.statuses, JobStatus.FAILED)
+        assert submit("--resume", "--set", "num_trials=9", "--no-wait") == 0
+        assert cluster.submitted[-1] == {
+            "entrypoint": f"nasrl search --resume {RUN} --set=num_trials=9",
+            "id": f"{NAME}+{number}",
+        }
+    assert len(cluster.settings) == 1  # a run has its own
+
+
+def test_job_of_another_run_directory_is_another(cluster):
+    submit("--no-wait", run=f"{RUN}-too")
+    submit("--no-wait")
+    assert [job["id"] for job in cluster.submitted] == [f"{NAME}-too", NAME]
+
+
+@pytest.mark.parametrize("code", [1, 2, 130])
+def test_exit_code_is_that_of_the_search(cluster, code):
+    cluster.end = (JobStatus.FAILED, code)
+    assert submit() == code
+
+
+def test_job_that_ends_without_an_exit_code_says_why(cluster, capsys):
+    cluster.end = (JobStatus.FAILED, None)
+    assert submit() == 1
+    assert f"Error: job {NAME}: failed: the head is gone" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_following_and_not_the_search(cluster, capsys):
+    cluster.error = KeyboardInterrupt()
+    assert submit() == 0
+    said = capsys.readouterr().err
+    assert f"the search goes on, as job {NAME}; stop it with nasrl stop {RUN}" in said
+
+
+def test_mistake_in_the_settings_is_told_before_anything_is_submitted(cluster, capsys):
+    assert submit("--set", "num_trials=none") == 2
+    assert "num_trials" in capsys.readouterr().err
+    assert cluster.submitted == []
+
+
+def test_run_directory_must_be_a_path_of_the_cluster(cluster, capsys):
+    assert submit(run="runs/first") == 2
+    assert "--run-dir runs/first: must be an absolute path" in capsys.readouterr().err
+    assert cluster.submitted == []
+
+
+def test_settings_of_a_run_that_is_gone_on_with_are_in_it(cluster, capsys):
+    assert submit("--resume", "digits") == 2
+    assert "--resume, SETTINGS: must be one of them" in capsys.readouterr().err
+
+
+def test_child_that_fits_on_no_node_now_is_told_and_submitted(cluster, capsys):
+    assert submit("--set", "children.num_gpus=1", "--no-wait") == 0
+    assert "no child fits on any node now: children.num_gpus=1: 10.0.0.1 has 0 GPUs" in (
+        capsys.readouterr().out
+    )
+    assert len(cluster.submitted) == 1
+
+
+def test_cluster_that_goes_away_is_named(cluster, capsys):
+    cluster.error = ConnectionError("Failed to connect")
+    assert submit() == 1
+    assert "--address http://127.0.0.1:8265: must be the dashboard" in capsys.readouterr().err
+
+
+def test_address_at_which_nobody_listens_is_named(capsys):
+    assert submit("--address", "http://127.0.0.1:1") == 1
+    said = capsys.readouterr().err
+    assert "Error: --address http://127.0.0.1:1: must be the dashboard of a Ray cluster" in said
+    assert "Traceback" not in said
