@@ -8,7 +8,7 @@ ARGS ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 INSTALLED_FROM = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: search test check test-slow bench proto clean
+.PHONY: search test check test-slow test-cluster bench proto clean
 
 search: .venv/installed
 	.venv/bin/nasrl search $(ARGS)
@@ -24,6 +24,10 @@ endif
 
 test-slow: .venv/installed-dev
 	.venv/bin/python -m pytest -m slow $(ARGS)
+
+# A Ray cluster on hosts of its own; needs root, and openssh-server, rsync and iproute2 of Debian.
+test-cluster: .venv/installed-dev
+	.venv/bin/python -m pytest -m cluster tests/cluster $(ARGS)
 
 check: .venv/installed-dev
 	.venv/bin/ruff format --check .

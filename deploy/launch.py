@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import socket
@@ -40,6 +39,7 @@ from workers.process import ProcessSetup
 from workers.remote import spawn, summary_of
 from workers.replica import ReplicaPlan
 from workers.replica_set import ReplicaSet
+from workers.seats import Seats
 from workers.shard import ShardProcess
 from workers.supervisor import ProcessFailed, Supervised, Supervisor
 
@@ -236,11 +236,11 @@ def _processes(
     )
 
     search_id = run.id
+    seats = Seats(placement)
 
     def spawner_of_shard(shard: int) -> Callable[[], Any]:
         owned = layout.slices[shard]
         need = placement.need(slice_bytes=4 * (owned.stop - owned.start))
-        lives = itertools.count()
         return lambda: spawn(
             ShardProcess,
             setup,
@@ -253,7 +253,7 @@ def _processes(
             search_id,
             num_cpus=need.num_cpus,
             memory_bytes=need.memory_bytes,
-            place=placement.of_light(shard + next(lives), need),
+            place=seats.seat(f"shard {shard}", need),
         )
 
     shards: list[Supervised] = []
@@ -285,7 +285,7 @@ def _processes(
         )
         search_data = ray.put(data.search)  # a child never sees the test data
         replicas = ReplicaSet(
-            supervisor, setup, plan, ledger.actor, search_data, settings.num_replicas
+            supervisor, setup, plan, ledger.actor, search_data, settings.num_replicas, seats
         )
         yield replicas
     finally:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from deploy.settings import SearchSettings
-from workers.placement import Need, Placement, homes
+from workers.placement import Need, Placement
+from workers.seats import homes
 from workers.slots import Node, num_fitting
 
 _HEADINGS = ("what", "number", "each asks for", "where", "why there")
@@ -47,7 +48,7 @@ def placement_table(settings: SearchSettings, placement: Placement, here: str) -
 
 def _light(nodes: Sequence[Node], need: Need) -> tuple[str, str, str]:
     """Give what a shard or replica asks for, where it goes, and why."""
-    there = homes(list(nodes), need)
+    there = homes(nodes, need)
     machines = Counter(node.name for node in there)
     why = "no GPUs there" if any(node.total.get("GPU") for node in nodes) else "all nodes in turn"
     if any(node.total.get("GPU") for node in there):

@@ -57,35 +57,3 @@ class Placement:
             return Need(0.0, 0)
         num_cpus = _LIGHT_CPUS if self.is_on_gpus else 0.0
         return Need(num_cpus, _LIGHT_BYTES + _COPIES_OF_SLICE * slice_bytes)
-
-    def of_light(self, number: int, need: Need) -> str:
-        """Choose the place of a shard or replica, for `workers.remote.spawn`.
-
-        Args:
-            number: counts on with every process, so that they go round all nodes there are; the
-                successor of one whose node went silent then goes to another.
-        """
-        if not self.is_spread:
-            return THIS_MACHINE
-        there = homes(self.nodes(), need)
-        return there[number % len(there)].node_id if there else ANYWHERE
-
-
-def homes(nodes: list[Node], need: Need) -> list[Node]:
-    """Give the nodes that shards and replicas go to, in the order of their names.
-
-    GPU nodes are the children's, and come and go: they are taken only where there is no room
-    elsewhere.
-
-    >>> head, worker = Node("a", {"CPU": 8.0}, {"CPU": 8.0}), Node("b", {"GPU": 1.0}, {"GPU": 1.0})
-    >>> [node.name for node in homes([worker, head], Need(0.0, 0))]
-    ['a']
-    """
-    roomy = [
-        node
-        for node in nodes
-        if node.free.get("CPU", 0.0) >= need.num_cpus
-        and node.free.get("memory", 0.0) >= need.memory_bytes
-    ]
-    without_gpus = [node for node in roomy if not node.total.get("GPU")]
-    return sorted(without_gpus or roomy, key=lambda node: (node.name, node.node_id))

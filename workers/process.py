@@ -42,8 +42,16 @@ class ProcessSetup:
         logger.info("process %d", os.getpid())
 
     def log_to(self, name: str) -> logging.Handler:
-        """Send what this process logs to log_dir/name.log, and give the handler that does it."""
-        handler = logging.FileHandler(self.log_dir / f"{name}.log", encoding="utf-8")
+        """Send what this process logs to log_dir/name.log, and give the handler that does it.
+
+        Where there is no such folder, to stderr.
+        """
+        handler: logging.Handler
+        try:
+            handler = logging.FileHandler(self.log_dir / f"{name}.log", encoding="utf-8")
+        except FileNotFoundError:
+            # A node that has joined a cluster without its shared folder can train all the same.
+            handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(handler)

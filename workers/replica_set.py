@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from workers.pool import PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import result_of, spawn
 from workers.replica import ReplicaPlan, ReplicaProcess
+from workers.seats import Seats
 from workers.slots import num_fitting, quotas
 from workers.supervisor import Supervised, Supervisor
 
@@ -40,6 +40,7 @@ class ReplicaSet:
         ledger: Any,
         data: Any,
         num_replicas: int,
+        seats: Seats,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the replicas; none works yet.
@@ -53,6 +54,7 @@ class ReplicaSet:
         self._plan = plan
         self._ledger = ledger
         self._data = data
+        self._seats = seats
         self._clock = clock
         self._is_draining = False
         self._num_wanted = num_replicas * plan.children.per_replica
@@ -160,9 +162,7 @@ class ReplicaSet:
             return None  # it will be replaced
 
     def _spawner(self, replica: int) -> Callable[[], Any]:
-        lives = itertools.count()
-        placement = self._plan.placement
-        need = placement.need()
+        need = self._plan.placement.need()
 
         def start() -> Any:
             is_of_now = replica < len(self._quotas)
@@ -177,7 +177,7 @@ class ReplicaSet:
                 num_workers,
                 num_cpus=need.num_cpus,
                 memory_bytes=need.memory_bytes,
-                place=placement.of_light(replica + next(lives), need),
+                place=self._seats.seat(f"replica {replica}", need),
             )
             if self._is_draining or not is_of_now:
                 actor.drain.remote()

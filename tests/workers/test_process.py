@@ -43,3 +43,10 @@ def test_gpus_are_hidden_from_who_was_granted_none(tmp_path, monkeypatch, num_gp
     [added] = [handler for handler in root.handlers if handler not in before]
     root.removeHandler(added)
     added.close()
+
+
+def test_process_on_a_node_without_the_folder_logs_to_stderr(tmp_path, capsys):
+    handler = ProcessSetup(tmp_path / "not mounted here").log_to("child-0-0")
+    logging.getLogger().info("trial 1 trains")
+    logging.getLogger().removeHandler(handler)
+    assert "trial 1 trains" in capsys.readouterr().err

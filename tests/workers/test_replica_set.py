@@ -18,15 +18,20 @@ from support.waiting import wait_until
 
 from workers import replica_set
 from workers.child import ChildrenSettings
+from workers.placement import Placement
 from workers.process import ProcessSetup
 from workers.replica_set import ASK_EVERY_S, LOOK_EVERY_S, START_PATIENCE_S, ReplicaSet
+from workers.seats import Seats
 from workers.slots import Node
 from workers.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
 NUM_REPLICAS = 2
-PLAN = SimpleNamespace(children=ChildrenSettings(per_replica=2, num_cpus=1.0, num_gpus=0.0))
+PLAN = SimpleNamespace(
+    children=ChildrenSettings(per_replica=2, num_cpus=1.0, num_gpus=0.0),
+    placement=Placement(is_spread=False, is_on_gpus=False),
+)
 
 
 class Stage:
@@ -44,7 +49,14 @@ class Stage:
         self.nodes = [node(number, number) for number in num_cpus]
         setup, data = ProcessSetup(self.folder), ray.put("data")
         self.set = ReplicaSet(
-            self.supervisor, setup, PLAN, "ledger", data, num_replicas, self.clock
+            self.supervisor,
+            setup,
+            PLAN,
+            "ledger",
+            data,
+            num_replicas,
+            Seats(PLAN.placement),
+            self.clock,
         )
         self.await_notes(0, "born")
         return self.set
@@ -93,7 +105,7 @@ def node(total, free):
 def stage(tmp_path, monkeypatch):
     stage = Stage(tmp_path, FakeClock())
     monkeypatch.setattr(replica_set, "ReplicaProcess", NotingReplica)
-    monkeypatch.setattr(replica_set, "local_nodes", lambda: stage.nodes)
+    monkeypatch.setattr(Placement, "nodes", lambda _: stage.nodes)
     yield stage
     if stage.set is not None:
         stage.set.close()
