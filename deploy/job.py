@@ -1,4 +1,4 @@
-"""A search as a job of a Ray cluster: submitted once, however often it is asked for, and followed."""
+"""A search as a job of a Ray cluster: submitted once, and followed."""
 
 from __future__ import annotations
 

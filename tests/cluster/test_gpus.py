@@ -35,8 +35,7 @@ def most_at_once(notes, gpu):
     """Give how many children were on a GPU at a time, at most."""
     of_gpu = [note for note in notes if note["gpu"] == gpu]
     return max(
-        sum(other["begun"] <= note["begun"] < other["ended"] for other in of_gpu)
-        for note in of_gpu
+        sum(other["begun"] <= note["begun"] < other["ended"] for other in of_gpu) for note in of_gpu
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.audit import audit
-from support.hosts import ADDRESSES, Hosts, RunOnHosts
+from support.hosts import ADDRESSES, RunOnHosts
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -18,16 +18,22 @@ CHANGES = {
 }
 
 
-def search(name, **changes):
-    settings = [f"--set={key}={value}" for key, value in (CHANGES | changes).items()]
-    return ["python", "-m", "nasrl", "search", "--run-dir", f"/share/runs/{name}", *settings]
+JOB = "nasrl-share-runs-first"
+
+
+def submit(hosts):
+    settings = [f"--set={key}={value}" for key, value in CHANGES.items()]
+    return hosts.run(
+        "driver", "nasrl", "submit", "--run-dir", "/share/runs/first", "--no-wait", *settings
+    )
 
 
 def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tls(hosts):
     run = RunOnHosts(hosts, "first")
-    hosts.submit("first", *search("first"))
+    assert f"submitted as {JOB}" in submit(hosts)
     hosts.wait_for(lambda: run.num_recorded() >= 4, "four trials", 120)
 
+    assert f"runs already as {JOB}" in submit(hosts)
     # From a host that is no part of the cluster, with the run directory's certificates.
     said = hosts.run("driver", "nasrl", "shards", "/share/runs/first")
     assert said.count("SERVING") == 2
@@ -38,9 +44,9 @@ def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tl
     refused = hosts.run("driver", "nasrl", "shards", address, code=1)
     assert "UNREACHABLE" in refused
 
-    hosts.wait_for(lambda: hosts.status("first") != "RUNNING", "the end of the job", 200)
-    printed = hosts.logs("first")
-    assert hosts.status("first") == "SUCCEEDED", printed
+    hosts.wait_for(lambda: hosts.status(JOB) != "RUNNING", "the end of the job", 200)
+    printed = hosts.logs(JOB)
+    assert hosts.status(JOB) == "SUCCEEDED", printed
     assert f"Search finished: {NUM_TRIALS} of {NUM_TRIALS} trials" in printed
     assert "shards         2       0 CPU, 400 MiB  10.77.0.2, 10.77.0.3" in printed
     assert "no GPUs there" in printed

@@ -1,7 +1,5 @@
 """The table of what a search asks of a cluster."""
 
-from textwrap import dedent
-
 import pytest
 
 from deploy.placement_table import placement_table
@@ -31,19 +29,18 @@ def table(monkeypatch):
     return make
 
 
+TABLE = """\
+what           number  each asks for     where         why there
+ledger         1       nothing           10.0.0.1      the search was started there
+shards         2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
+replicas       2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
+child workers  16      1 CPU, 0.5 GPU    10.0.0.2 (4)  room for so many; more as nodes join
+"""
+
+
 def test_table_says_what_goes_where_and_why(table):
     head, gpus = node("10.0.0.1", CPU=8.0), node("10.0.0.2", CPU=8.0, GPU=2.0)
-    assert table(head, gpus) == (
-        dedent(
-            """\
-            what           number  each asks for     where         why there
-            ledger         1       nothing           10.0.0.1      the search was started there
-            shards         2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
-            replicas       2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
-            child workers  16      1 CPU, 0.5 GPU    10.0.0.2 (4)  room for so many; more as nodes join
-            """
-        ).splitlines()
-    )
+    assert table(head, gpus) == TABLE.splitlines()
 
 
 def test_cluster_of_gpu_nodes_alone_has_the_shards_there_too(table):

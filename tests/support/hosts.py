@@ -69,6 +69,7 @@ class Hosts:
             "SHARE": str(self.share),
             "VENV": sys.prefix,
         }
+        self._begun: list[subprocess.Popen[bytes]] = []
         self._script("up", *ADDRESSES)
 
     def __enter__(self) -> Self:
@@ -76,13 +77,15 @@ class Hosts:
 
     def __exit__(self, *_: object) -> None:
         self._script("down")
+        for process in self._begun:
+            process.wait(UP_S)
 
     def start_ray(self) -> None:
         """Run `ray up`, as docs/clusters.md says, and wait for all nodes."""
         (self.share / "cluster.yaml").write_text(cluster_file())
         print(self.run("driver", "ray", "up", "--yes", "/share/cluster.yaml"))
         wait_until(lambda: self.num_nodes() == 3, "three nodes", UP_S)
-        self._tunnel = self.begin("driver", "ray", "dashboard", "/share/cluster.yaml")
+        self.begin("driver", "ray", "dashboard", "/share/cluster.yaml")
         self.wait_for(lambda: "200" in self._dashboard(), "the dashboard", UP_S)
 
     def num_nodes(self) -> int:
@@ -120,14 +123,15 @@ class Hosts:
         assert code is None or done.returncode == code, f"{command}: {done.returncode}: {said}"
         return said
 
-    def begin(self, host: str, *command: str) -> subprocess.Popen[bytes]:
+    def begin(self, host: str, *command: str) -> None:
         """Start a command on a host; it ends with the hosts."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self._command(host, command),
             env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self._begun.append(process)
 
     def cut_power(self, host: str) -> None:
         self._script("kill", host)
