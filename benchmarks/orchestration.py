@@ -13,8 +13,9 @@ trials, when all child workers have started.
     Optuna       its random sampler with its storage in SQLite, in one process
     bare loop    the same controller and shard in one process, with no memory: the limit
 
-Children of about a second: trials per hour of a search, and of the same children in as many bare
-processes, which is as fast as they can be trained here.
+Children of about a second: trials per hour of a search, one replica of m = 8 that pushes every 8
+results; of the same children in as many bare processes, which is as fast as they can be trained
+here; and in Ray's actors, with nobody who samples, records or learns: what Ray leaves of that.
 
 The first child: seconds from the command to the begin of the first training.
 
@@ -44,20 +45,25 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import ray
 import torch
 from free_children import FreeSearchSettings, accuracy_of
 
 from child.training import ChildTrainer
 from controller import seeds
+from controller.children import Child
 from controller.records import Progress
 from controller.reinforce import Reinforce
 from controller.trial import Trial
+from deploy.cluster import cluster
 from deploy.launch import run_search
 from deploy.run import Run
 from deploy.settings_file import load_settings
 from ps.plan import ShardPlan
 from ps.push import Push
 from ps.store import Store
+from workers.child import ChildrenSettings, spawn_child_worker
+from workers.process import ProcessSetup
 
 # Two layers of four choices each.
 EIGHT_DECISIONS = [
@@ -68,7 +74,12 @@ EIGHT_DECISIONS = [
     "space.num_filters=[8, 16, 24, 32]",
     "training.num_epochs=1",
 ]
-OF_A_SECOND = ["training.num_epochs=4", "num_replicas=2", "rounds.dispatch=continuous"]
+OF_A_SECOND = [
+    "training.num_epochs=8",
+    "num_replicas=1",
+    "children.per_replica=8",
+    "rounds.dispatch=continuous",
+]
 CHOICES = {
     f"{name}_{layer}": values
     for layer in range(2)
@@ -79,6 +90,7 @@ CHOICES = {
         ("num_filters", (8, 16, 24, 32)),
     )
 }
+OF_ONE_CORE = ChildrenSettings(num_cpus=1.0, num_gpus=0.0)
 
 
 class Silent:
@@ -151,7 +163,6 @@ def reward_of(choices: dict[str, Any]) -> float:
 
 def tune(num_trials: int, *, is_reusing: bool) -> float:
     """Run free trials under Ray Tune; give trials/s."""
-    import ray
     from ray import tune as ray_tune
 
     def trainable(config: dict[str, Any]) -> None:
@@ -242,6 +253,33 @@ def bare_processes(trials: Sequence[Trial]) -> float:
     return len(trials) / (end - begin)
 
 
+def actors_alone(trials: Sequence[Trial], home: Path) -> float:
+    """Train the same children in child workers that are only handed them; give trials/s."""
+    settings = load_settings(overrides=OF_A_SECOND)
+    data = settings.data.load().search
+    children = [
+        Child(trial.trial, settings.task.space.decode(choices, trial.depth), trial.seed or 0)
+        for trial in trials
+        for choices in [[choice for _, choice in trial.decisions or ()]]
+    ]
+    with cluster(settings, home, Silent().say):
+        reference, setup = ray.put(data), ProcessSetup(home)
+        workers = [
+            spawn_child_worker(setup, f"child-{number}", settings.task, reference, OF_ONE_CORE)
+            for number in range(os.cpu_count() or 1)
+        ]
+        ray.get([worker.ping.remote() for worker in workers])
+        begin = time.monotonic()
+        training = {worker.train.remote(children.pop()): worker for worker in workers}
+        while training:
+            [ended], _ = ray.wait(list(training))
+            worker = training.pop(ended)
+            ray.get(ended)
+            if children:
+                training[worker.train.remote(children.pop())] = worker
+        return len(trials) / (time.monotonic() - begin)
+
+
 def train_all(jobs: Any, ready: Any, go: Any, ended_at: Any) -> None:
     """Train children until there are none, in a process of its own, and give when that was."""
     torch.set_num_threads(1)
@@ -294,24 +332,27 @@ def free_rows(num_rounds: int, num_trials: int, is_short: bool) -> list[str]:
 
 def real_rows(num_rounds: int, num_trials: int) -> list[str]:
     """Measure a search of children of about a second, and the same children in bare processes."""
-    searched, bare, waited, seconds = [], [], [], []
+    searched, bare, alone, waited, seconds = [], [], [], [], []
     for number in range(num_rounds):
         with tempfile.TemporaryDirectory() as home:
             per_s, first_s, trials = search_of_a_second(num_trials, Path(home))
+            alone.append(actors_alone(trials, Path(home)))
         searched.append(per_s)
         waited.append(first_s)
         seconds += [trial.seconds or 0 for trial in trials]
         bare.append(bare_processes(trials))
         print(
-            f"round {number}: {per_s:.2f} and {bare[-1]:.2f} trials/s, first child after "
-            f"{first_s:.1f} s",
+            f"round {number}: {per_s:.2f}, {bare[-1]:.2f} and {alone[-1]:.2f} trials/s, first "
+            f"child after {first_s:.1f} s",
             file=sys.stderr,
         )
     ratios = [a / b for a, b in zip(searched, bare, strict=True)]
+    of_ray = [a / b for a, b in zip(alone, bare, strict=True)]
     return [
         f"Children of {median(seconds):.2f} s (median): {median(searched) * 3600:.0f} trials/h of "
         f"nasrl, {median(bare) * 3600:.0f} in {os.cpu_count()} bare processes; ratio "
-        f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}).",
+        f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}); of Ray's actors alone "
+        f"{median(of_ray):.3f} ({min(of_ray):.3f} to {max(of_ray):.3f}).",
         f"First child in training {median(waited):.1f} s after the command "
         f"({min(waited):.1f} to {max(waited):.1f}).",
     ]
