@@ -50,9 +50,7 @@ def seconds_to_next_push(hosts, run, since):
 
 
 def assert_complete(hosts, run):
-    name = run.path.name
-    hosts.wait_for(lambda: hosts.status(name) != "RUNNING", "the end of the job", 300)
-    assert hosts.status(name) == "SUCCEEDED", hosts.logs(name)
+    hosts.end_of(run.path.name, 300)
     audit(run.path, NUM_TRIALS, num_shards=2)
 
 

@@ -20,9 +20,7 @@ def notes_of(hosts, name, **changes):
     settings = [f"--set={key}={value}" for key, value in (fixed | changes).items()]
     script = "/share/code/tests/cluster/pretended_search.py"
     hosts.submit(name, "python", script, "--run-dir", f"/share/runs/{name}", *settings)
-    hosts.wait_for(lambda: hosts.status(name) not in ("PENDING", "RUNNING"), "its end", 150)
-    printed = hosts.logs(name)
-    assert hosts.status(name) == "SUCCEEDED", printed
+    printed = hosts.end_of(name, 150)
     assert run.num_recorded() == 12
     notes = [
         json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()

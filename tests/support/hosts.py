@@ -98,16 +98,20 @@ class Hosts:
         address = ["--address", "http://127.0.0.1:8265", "--submission-id", name, "--no-wait"]
         self.run("driver", "ray", "job", "submit", *address, "--", *command)
 
-    def status(self, name: str) -> str:
-        """Say how a job is: RUNNING, SUCCEEDED, FAILED or STOPPED."""
-        said = self.run(
-            "driver", "ray", "job", "status", "--address", "http://127.0.0.1:8265", name
-        )
-        return re.findall(r"PENDING|RUNNING|SUCCEEDED|FAILED|STOPPED", said.upper())[-1]
-
-    def logs(self, name: str) -> str:
-        """Give what a job has printed."""
-        return self.run("driver", "ray", "job", "logs", "--address", "http://127.0.0.1:8265", name)
+    def end_of(self, name: str, timeout_s: float) -> str:
+        """Wait for the end of a job that must succeed; give what it has printed."""
+        address = ("--address", "http://127.0.0.1:8265")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            said = self.run("driver", "ray", "job", "status", *address, name).upper()
+            status = re.findall(r"PENDING|RUNNING|SUCCEEDED|FAILED|STOPPED", said)[-1]
+            if status not in ("PENDING", "RUNNING"):
+                break
+            assert time.monotonic() < deadline, f"job {name}: no end within {timeout_s} s"
+            time.sleep(5)  # to ask costs a second of a processor
+        printed = self.run("driver", "ray", "job", "logs", *address, name)
+        assert status == "SUCCEEDED", printed
+        return printed
 
     def run(self, host: str, *command: str, code: int | None = 0) -> str:
         """Run a command on a host; give what it printed, and fail unless it ends with the code."""
