@@ -28,6 +28,7 @@ from controller.reinforce import Reinforce
 from controller.rounds import RoundSettings
 from controller.schedule import ScheduleSettings
 from deploy.count import counted
+from ps.address import MAX_PORT
 from ps.client import ClientSettings
 from ps.optimizer import AdamSettings, OptimizerSettings
 from ps.plan import UpdateSettings
@@ -158,6 +159,24 @@ class SearchSettings(BaseModel, ABC):
             raise ValueError(
                 f"shards.addresses: {counted(given, 'address', 'addresses')}: must be none, or "
                 f"num_shards={self.num_shards}, one for each"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_shard_has_ports_of_its_own(self) -> Self:
+        port_base, metrics_port_base = self.shards.port_base, self.shards.metrics_port_base
+        highest = MAX_PORT + 1 - self.num_shards
+        for name, base in (("port_base", port_base), ("metrics_port_base", metrics_port_base)):
+            if base is not None and base > highest:
+                raise ValueError(
+                    f"shards.{name}={base}: must be at most {highest}, since shard i of "
+                    f"num_shards={self.num_shards} has port {name} + i"
+                )
+        if port_base and metrics_port_base and abs(port_base - metrics_port_base) < self.num_shards:
+            raise ValueError(
+                f"shards.metrics_port_base={metrics_port_base}: must be at least "
+                f"num_shards={self.num_shards} away from port_base={port_base}; shards of one host "
+                "would want the same port"
             )
         return self
 

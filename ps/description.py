@@ -23,3 +23,4 @@ class ShardDescription:
     staleness_max: int
     epoch: int = 0
     durability: Literal["journal", "checkpoint", "none"] = "none"
+    metrics_port: int = 0

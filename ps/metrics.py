@@ -21,11 +21,14 @@ class ShardMetrics:
 
     All names begin with nasrl_shard_, and all have the label `shard`.
 
+    port: where they are served; 0 until they are.
+
     Threads: may be called from many.
     """
 
     def __init__(self, shard: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry = CollectorRegistry()
+        self.port = 0
         self._clock = clock
         self._shard = str(shard)
         self._pushes = self._counter("pushes", "Pushes by what became of them.", "result")
@@ -103,13 +106,14 @@ class ShardMetrics:
         """Count a call that was refused because of overload."""
         self._turned_away.inc()
 
-    def serve(
-        self, host: str, port: int, identity: Identity | None
-    ) -> tuple[int, Callable[[], None]]:
+    def serve(self, host: str, port: int, identity: Identity | None) -> Callable[[], None]:
         """Answer Prometheus at /metrics, over TLS with client certificates if there is an identity.
 
+        Args:
+            port: 0 takes a free one.
+
         Returns:
-            The port, and what stops it.
+            What stops it.
 
         Raises:
             OSError: the address cannot be bound.
@@ -132,7 +136,8 @@ class ShardMetrics:
             server.server_close()
             thread.join()
 
-        return server.server_port, stop
+        self.port = server.server_port
+        return stop
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"nasrl_shard_{name}", text, ("shard", *labels), registry=self.registry)

@@ -62,8 +62,12 @@ class ServerSettings(StorageSettings):
     drain_timeout_s: float = Field(
         10.0, gt=0, le=3600, description="For calls in flight at the end."
     )
-    metrics_port: int | None = Field(
-        None, ge=0, le=65535, description="For Prometheus, on the same host; 0 takes a free one."
+    metrics_port_base: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PORT,
+        description="For Prometheus, on the same host: shard i has /metrics on metrics_port_base "
+        "+ i; 0: on a free port; none: nowhere.",
     )
 
     @field_validator("addresses")
@@ -111,6 +115,11 @@ class ServerSettings(StorageSettings):
         port = 0 if self.port_base is None else self.port_base + shard
         return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
+    def metrics_port(self, shard: int) -> int | None:
+        """Give the port for a shard's metrics; 0 is any that is free, None is none."""
+        base = self.metrics_port_base
+        return base + shard if base else base
+
     @property
     def is_public(self) -> bool:
         """Whether other machines can reach the shards."""
@@ -155,6 +164,7 @@ class ShardServer:
         is_taking_over: bool = False,
         disk: Disk | None = None,
         search_id: str | None = None,
+        metrics_port: int | None = None,
     ) -> None:
         """Bind, recover what is in the folder, and serve.
 
@@ -165,6 +175,7 @@ class ShardServer:
             interceptors: wrapped around every call, outermost first.
             is_taking_over: see `ps.epoch.Epoch.claim`.
             search_id: see `ps.remote_checkpoints.RemoteCheckpoints`.
+            metrics_port: for Prometheus, on the same host; 0 takes a free one, None opens none.
 
         Raises:
             ValueError: others can reach the address, and there is neither TLS nor `insecure`.
@@ -210,7 +221,7 @@ class ShardServer:
         self._server.add_generic_rpc_handlers((self._servicer.handler(),))
         self._health.add_to(self._server)
         try:
-            self.address = self._bind(plan, address, identity)
+            self.address = self._bind(plan, address, metrics_port, identity)
             self._server.start()
             self._shard = Shard(
                 plan,
@@ -262,7 +273,9 @@ class ShardServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _bind(self, plan: ShardPlan, address: str, identity: Identity | None) -> str:
+    def _bind(
+        self, plan: ShardPlan, address: str, metrics_port: int | None, identity: Identity | None
+    ) -> str:
         host, _, wanted = address.rpartition(":")
         bare_host = host.removeprefix("[").removesuffix("]")
         if wanted.isdigit():
@@ -274,15 +287,12 @@ class ShardServer:
                 port = self._server.add_secure_port(address, identity.server_credentials())
         except RuntimeError as error:
             raise OSError(f"address {address}: cannot be listened on: {error}") from error
-        if self._settings.metrics_port is not None:
-            wanted_port = self._settings.metrics_port
+        if metrics_port is not None:
             try:
-                metrics_port, self._stop_metrics = self.metrics.serve(
-                    bare_host, wanted_port, identity
-                )
+                self._stop_metrics = self.metrics.serve(bare_host, metrics_port, identity)
             except OSError as error:
-                raise _unbindable(f"metrics_port={wanted_port} at {host}", error) from error
-            logger.info("%s: metrics at %s:%d/metrics", plan.who, host, metrics_port)
+                raise _unbindable(f"metrics_port={metrics_port} at {host}", error) from error
+            logger.info("%s: metrics at %s:%d/metrics", plan.who, host, self.metrics.port)
         return f"{host}:{port}"
 
     def _end(self, failure: StateError) -> None:

@@ -242,7 +242,12 @@ class Shard:
             self._check_alive()
             described, group = self._store.describe(), self._present()
         self._commit(group)
-        return replace(described, epoch=self.epoch, durability=self._storage.durability)
+        return replace(
+            described,
+            epoch=self.epoch,
+            durability=self._storage.durability,
+            metrics_port=self._metrics.port,
+        )
 
     def close(self) -> None:
         """Stop, once nobody calls any more; without a journal of pushes, write a last checkpoint.

@@ -50,7 +50,14 @@ class ShardProcess:
         address = settings.address(plan.shard, ray.util.get_node_ip_address())
         self._server = _bound(
             lambda: ShardServer(
-                plan, settings, folder, address, identity, is_taking_over=True, search_id=search_id
+                plan,
+                settings,
+                folder,
+                address,
+                identity,
+                is_taking_over=True,
+                search_id=search_id,
+                metrics_port=settings.metrics_port(plan.shard),
             )
         )
         RemoteLedger(ledger).publish(life, plan.shard, self._server.address)

@@ -52,7 +52,7 @@ _POLL_S = 0.2
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
-    help="For Prometheus; 0 takes a free one. [default: shards.metrics_port]",
+    help="For Prometheus; 0 takes a free one. [default: shards.metrics_port_base + I]",
 )
 @click.option("--insecure", is_flag=True, help="Without TLS, even where others can reach it.")
 def shard(
@@ -104,7 +104,10 @@ def shard(
             f"--index {index}: must be at most {settings.num_shards - 1}, the last of "
             f"{settings.num_shards} shards"
         )
-    settings = _changed(settings, metrics_port, insecure)
+    if insecure:
+        settings = _without_tls(settings)
+    if metrics_port is None:
+        metrics_port = settings.shards.metrics_port(index)
     known = settings.shards.addresses
     address = address or (known[index] if known else settings.shards.address(index))
     if run is not None:
@@ -124,15 +127,16 @@ def shard(
         raise UserMistake(str(error)) from error
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     search_id = None if run is None else run.id
-    _serve(_started(settings, index, folder, address, identity, take_over, search_id), index)
+    server = _started(
+        settings, index, folder, address, identity, take_over, search_id, metrics_port
+    )
+    _serve(server, index)
 
 
-def _changed(settings: SearchSettings, metrics_port: int | None, insecure: bool) -> SearchSettings:
-    """Give the settings with what the command line says otherwise."""
-    changes: dict[str, object] = {"insecure": True, "tls": "auto"} if insecure else {}
-    if metrics_port is not None:
-        changes["metrics_port"] = metrics_port
-    return settings.model_copy(update={"shards": settings.shards.model_copy(update=changes)})
+def _without_tls(settings: SearchSettings) -> SearchSettings:
+    """Give the settings with what --insecure says otherwise."""
+    shards = settings.shards.model_copy(update={"insecure": True, "tls": "auto"})
+    return settings.model_copy(update={"shards": shards})
 
 
 def _check_needs_no_tls(settings: SearchSettings, address: str) -> None:
@@ -155,6 +159,7 @@ def _started(
     identity: Identity | None,
     is_taking_over: bool,
     search_id: str | None,
+    metrics_port: int | None,
 ) -> ShardServer:
     import torch
 
@@ -174,6 +179,7 @@ def _started(
             identity,
             is_taking_over=is_taking_over,
             search_id=search_id,
+            metrics_port=metrics_port,
         )
     except StateInUse as error:
         raise UserMistake(f"{error}, or take the folder over with --take-over") from error

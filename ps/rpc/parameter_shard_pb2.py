@@ -24,35 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cps/rpc/parameter_shard.proto\x12\x0bnasrl.ps.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xb3\x02\n\x10\x44\x65scribeResponse\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnum_shards\x18\x02 \x01(\r\x12\x16\n\x0enum_parameters\x18\x03 \x01(\x04\x12\x15\n\rlayout_sha256\x18\x04 \x01(\x0c\x12\x16\n\x0eis_initialized\x18\x05 \x01(\x08\x12\x0f\n\x07version\x18\x06 \x01(\x04\x12\x0f\n\x07updates\x18\x07 \x01(\x04\x12\x14\n\x0cnum_repeated\x18\x08 \x01(\x04\x12\x13\n\x0bnum_refused\x18\t \x01(\x04\x12\x15\n\rstaleness_sum\x18\n \x01(\x04\x12\x15\n\rstaleness_max\x18\x0b \x01(\x04\x12\r\n\x05\x65poch\x18\x0c \x01(\x04\x12+\n\ndurability\x18\r \x01(\x0e\x32\x17.nasrl.ps.v1.Durability\"b\n\x11InitializeRequest\x12\x15\n\rlayout_sha256\x18\x01 \x01(\x0c\x12\x15\n\rvalues_sha256\x18\x02 \x01(\x0c\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x0e\n\x06values\x18\x0f \x01(\x0c\"4\n\x12InitializeResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"P\n\x0bPullRequest\x12\x1a\n\rknown_version\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0bknown_epoch\x18\x02 \x01(\x04\x42\x10\n\x0e_known_version\"h\n\x0cPullResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x17\n\x0fis_not_modified\x18\x03 \x01(\x08\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x0e\n\x06values\x18\x0f \x01(\x0c\"\xc4\x01\n\x0bPushRequest\x12\x0f\n\x07replica\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x14\n\x0c\x62\x61se_version\x18\x04 \x01(\x04\x12\x14\n\x0cwants_values\x18\x05 \x01(\x08\x12\x1b\n\x0esample_version\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x10\n\x08gradient\x18\x0f \x01(\x0c\x42\x11\n\x0f_sample_version\"\xba\x01\n\x0cPushResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0f\n\x07updates\x18\x02 \x01(\x04\x12\x11\n\tstaleness\x18\x03 \x01(\x04\x12\x13\n\x0bis_repeated\x18\x04 \x01(\x08\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x16\n\x0evalues_version\x18\x06 \x01(\x04\x12\x18\n\x10sample_staleness\x18\x07 \x01(\x04\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x0e\n\x06values\x18\x0f \x01(\x0c\"\x13\n\x11\x43heckpointRequest\"4\n\x12\x43heckpointResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04*p\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_NONE\x10\x01\x12\x19\n\x15\x44URABILITY_CHECKPOINT\x10\x02\x12\x16\n\x12\x44URABILITY_JOURNAL\x10\x03\x32\xff\x03\n\x0eParameterShard\x12G\n\x08\x44\x65scribe\x12\x1c.nasrl.ps.v1.DescribeRequest\x1a\x1d.nasrl.ps.v1.DescribeResponse\x12O\n\nInitialize\x12\x1e.nasrl.ps.v1.InitializeRequest\x1a\x1f.nasrl.ps.v1.InitializeResponse(\x01\x12;\n\x04Pull\x12\x18.nasrl.ps.v1.PullRequest\x1a\x19.nasrl.ps.v1.PullResponse\x12\x43\n\nPullPieces\x12\x18.nasrl.ps.v1.PullRequest\x1a\x19.nasrl.ps.v1.PullResponse0\x01\x12;\n\x04Push\x12\x18.nasrl.ps.v1.PushRequest\x1a\x19.nasrl.ps.v1.PushResponse\x12\x45\n\nPushPieces\x12\x18.nasrl.ps.v1.PushRequest\x1a\x19.nasrl.ps.v1.PushResponse(\x01\x30\x01\x12M\n\nCheckpoint\x12\x1e.nasrl.ps.v1.CheckpointRequest\x1a\x1f.nasrl.ps.v1.CheckpointResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cps/rpc/parameter_shard.proto\x12\x0bnasrl.ps.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xc9\x02\n\x10\x44\x65scribeResponse\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnum_shards\x18\x02 \x01(\r\x12\x16\n\x0enum_parameters\x18\x03 \x01(\x04\x12\x15\n\rlayout_sha256\x18\x04 \x01(\x0c\x12\x16\n\x0eis_initialized\x18\x05 \x01(\x08\x12\x0f\n\x07version\x18\x06 \x01(\x04\x12\x0f\n\x07updates\x18\x07 \x01(\x04\x12\x14\n\x0cnum_repeated\x18\x08 \x01(\x04\x12\x13\n\x0bnum_refused\x18\t \x01(\x04\x12\x15\n\rstaleness_sum\x18\n \x01(\x04\x12\x15\n\rstaleness_max\x18\x0b \x01(\x04\x12\r\n\x05\x65poch\x18\x0c \x01(\x04\x12+\n\ndurability\x18\r \x01(\x0e\x32\x17.nasrl.ps.v1.Durability\x12\x14\n\x0cmetrics_port\x18\x0e \x01(\r\"b\n\x11InitializeRequest\x12\x15\n\rlayout_sha256\x18\x01 \x01(\x0c\x12\x15\n\rvalues_sha256\x18\x02 \x01(\x0c\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x0e\n\x06values\x18\x0f \x01(\x0c\"4\n\x12InitializeResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"P\n\x0bPullRequest\x12\x1a\n\rknown_version\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0bknown_epoch\x18\x02 \x01(\x04\x42\x10\n\x0e_known_version\"h\n\x0cPullResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x17\n\x0fis_not_modified\x18\x03 \x01(\x08\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x0e\n\x06values\x18\x0f \x01(\x0c\"\xc4\x01\n\x0bPushRequest\x12\x0f\n\x07replica\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x14\n\x0c\x62\x61se_version\x18\x04 \x01(\x04\x12\x14\n\x0cwants_values\x18\x05 \x01(\x08\x12\x1b\n\x0esample_version\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x10\n\x08gradient\x18\x0f \x01(\x0c\x42\x11\n\x0f_sample_version\"\xba\x01\n\x0cPushResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0f\n\x07updates\x18\x02 \x01(\x04\x12\x11\n\tstaleness\x18\x03 \x01(\x04\x12\x13\n\x0bis_repeated\x18\x04 \x01(\x08\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x16\n\x0evalues_version\x18\x06 \x01(\x04\x12\x18\n\x10sample_staleness\x18\x07 \x01(\x04\x12\x0f\n\x07padding\x18\x0e \x01(\x0c\x12\x0e\n\x06values\x18\x0f \x01(\x0c\"\x13\n\x11\x43heckpointRequest\"4\n\x12\x43heckpointResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04*p\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_NONE\x10\x01\x12\x19\n\x15\x44URABILITY_CHECKPOINT\x10\x02\x12\x16\n\x12\x44URABILITY_JOURNAL\x10\x03\x32\xff\x03\n\x0eParameterShard\x12G\n\x08\x44\x65scribe\x12\x1c.nasrl.ps.v1.DescribeRequest\x1a\x1d.nasrl.ps.v1.DescribeResponse\x12O\n\nInitialize\x12\x1e.nasrl.ps.v1.InitializeRequest\x1a\x1f.nasrl.ps.v1.InitializeResponse(\x01\x12;\n\x04Pull\x12\x18.nasrl.ps.v1.PullRequest\x1a\x19.nasrl.ps.v1.PullResponse\x12\x43\n\nPullPieces\x12\x18.nasrl.ps.v1.PullRequest\x1a\x19.nasrl.ps.v1.PullResponse0\x01\x12;\n\x04Push\x12\x18.nasrl.ps.v1.PushRequest\x1a\x19.nasrl.ps.v1.PushResponse\x12\x45\n\nPushPieces\x12\x18.nasrl.ps.v1.PushRequest\x1a\x19.nasrl.ps.v1.PushResponse(\x01\x30\x01\x12M\n\nCheckpoint\x12\x1e.nasrl.ps.v1.CheckpointRequest\x1a\x1f.nasrl.ps.v1.CheckpointResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ps.rpc.parameter_shard_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DURABILITY']._serialized_start=1179
-  _globals['_DURABILITY']._serialized_end=1291
+  _globals['_DURABILITY']._serialized_start=1201
+  _globals['_DURABILITY']._serialized_end=1313
   _globals['_DESCRIBEREQUEST']._serialized_start=45
   _globals['_DESCRIBEREQUEST']._serialized_end=62
   _globals['_DESCRIBERESPONSE']._serialized_start=65
-  _globals['_DESCRIBERESPONSE']._serialized_end=372
-  _globals['_INITIALIZEREQUEST']._serialized_start=374
-  _globals['_INITIALIZEREQUEST']._serialized_end=472
-  _globals['_INITIALIZERESPONSE']._serialized_start=474
-  _globals['_INITIALIZERESPONSE']._serialized_end=526
-  _globals['_PULLREQUEST']._serialized_start=528
-  _globals['_PULLREQUEST']._serialized_end=608
-  _globals['_PULLRESPONSE']._serialized_start=610
-  _globals['_PULLRESPONSE']._serialized_end=714
-  _globals['_PUSHREQUEST']._serialized_start=717
-  _globals['_PUSHREQUEST']._serialized_end=913
-  _globals['_PUSHRESPONSE']._serialized_start=916
-  _globals['_PUSHRESPONSE']._serialized_end=1102
-  _globals['_CHECKPOINTREQUEST']._serialized_start=1104
-  _globals['_CHECKPOINTREQUEST']._serialized_end=1123
-  _globals['_CHECKPOINTRESPONSE']._serialized_start=1125
-  _globals['_CHECKPOINTRESPONSE']._serialized_end=1177
-  _globals['_PARAMETERSHARD']._serialized_start=1294
-  _globals['_PARAMETERSHARD']._serialized_end=1805
+  _globals['_DESCRIBERESPONSE']._serialized_end=394
+  _globals['_INITIALIZEREQUEST']._serialized_start=396
+  _globals['_INITIALIZEREQUEST']._serialized_end=494
+  _globals['_INITIALIZERESPONSE']._serialized_start=496
+  _globals['_INITIALIZERESPONSE']._serialized_end=548
+  _globals['_PULLREQUEST']._serialized_start=550
+  _globals['_PULLREQUEST']._serialized_end=630
+  _globals['_PULLRESPONSE']._serialized_start=632
+  _globals['_PULLRESPONSE']._serialized_end=736
+  _globals['_PUSHREQUEST']._serialized_start=739
+  _globals['_PUSHREQUEST']._serialized_end=935
+  _globals['_PUSHRESPONSE']._serialized_start=938
+  _globals['_PUSHRESPONSE']._serialized_end=1124
+  _globals['_CHECKPOINTREQUEST']._serialized_start=1126
+  _globals['_CHECKPOINTREQUEST']._serialized_end=1145
+  _globals['_CHECKPOINTRESPONSE']._serialized_start=1147
+  _globals['_CHECKPOINTRESPONSE']._serialized_end=1199
+  _globals['_PARAMETERSHARD']._serialized_start=1316
+  _globals['_PARAMETERSHARD']._serialized_end=1827
 # @@protoc_insertion_point(module_scope)

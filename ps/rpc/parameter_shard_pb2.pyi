@@ -21,7 +21,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeResponse(_message.Message):
-    __slots__ = ("shard", "num_shards", "num_parameters", "layout_sha256", "is_initialized", "version", "updates", "num_repeated", "num_refused", "staleness_sum", "staleness_max", "epoch", "durability")
+    __slots__ = ("shard", "num_shards", "num_parameters", "layout_sha256", "is_initialized", "version", "updates", "num_repeated", "num_refused", "staleness_sum", "staleness_max", "epoch", "durability", "metrics_port")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     NUM_SHARDS_FIELD_NUMBER: _ClassVar[int]
     NUM_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class DescribeResponse(_message.Message):
     STALENESS_MAX_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    METRICS_PORT_FIELD_NUMBER: _ClassVar[int]
     shard: int
     num_shards: int
     num_parameters: int
@@ -48,7 +49,8 @@ class DescribeResponse(_message.Message):
     staleness_max: int
     epoch: int
     durability: Durability
-    def __init__(self, shard: _Optional[int] = ..., num_shards: _Optional[int] = ..., num_parameters: _Optional[int] = ..., layout_sha256: _Optional[bytes] = ..., is_initialized: _Optional[bool] = ..., version: _Optional[int] = ..., updates: _Optional[int] = ..., num_repeated: _Optional[int] = ..., num_refused: _Optional[int] = ..., staleness_sum: _Optional[int] = ..., staleness_max: _Optional[int] = ..., epoch: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+    metrics_port: int
+    def __init__(self, shard: _Optional[int] = ..., num_shards: _Optional[int] = ..., num_parameters: _Optional[int] = ..., layout_sha256: _Optional[bytes] = ..., is_initialized: _Optional[bool] = ..., version: _Optional[int] = ..., updates: _Optional[int] = ..., num_repeated: _Optional[int] = ..., num_refused: _Optional[int] = ..., staleness_sum: _Optional[int] = ..., staleness_max: _Optional[int] = ..., epoch: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., metrics_port: _Optional[int] = ...) -> None: ...
 
 class InitializeRequest(_message.Message):
     __slots__ = ("layout_sha256", "values_sha256", "padding", "values")

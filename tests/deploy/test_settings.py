@@ -134,6 +134,12 @@ def test_override_reaches_its_setting(override, value):
         ),
         ("client.pull_timeout_s=1e300", "client.pull_timeout_s=1e+300: must be less than or equal"),
         ("children.num_gpus=0.001", "children.num_gpus=0.001: must be 0.01 to 1 of one GPU, or"),
+        ("shards.port_base=65535", "shards.port_base=65535: must be at most 65534, since shard i"),
+        ("shards.metrics_port_base=65535", "metrics_port_base=65535: must be at most 65534, since"),
+        (
+            "shards={port_base: 7070, metrics_port_base: 7071}",
+            "metrics_port_base=7071: must be at least num_shards=2 away from port_base=7070",
+        ),
         ("baseline_start=.inf", "baseline_start=inf: must be a finite number"),
         ("baseline_start='0'", "baseline_start='0': must be a number"),
         ("policy.sharing=layer", "policy.sharing='layer': must be 'kind' or 'position'"),
@@ -156,9 +162,10 @@ def test_mistake_is_named_with_key_value_and_what_must_hold(override, message):
         "training.augmentation={crop: pad, margin: 8}",
         "training.augmentation={crop: none, margin: 9}",
         "training.batch_size=1200",
+        "shards={port_base: 65534, metrics_port_base: 65532}",
     ],
 )
-def test_most_that_fits_the_networks_and_the_images_is_taken(override):
+def test_most_that_fits_is_taken(override):
     load_settings(overrides=[override])
 
 

@@ -181,6 +181,18 @@ def test_public_shard_without_certificates_is_served_where_that_is_meant(tmp_pat
         assert b'nasrl_shard_version{shard="0"} 0.0' in page.read()
 
 
+def test_shard_has_its_metrics_where_the_settings_say(tmp_path, start):
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+    changes = ["num_shards=2", f"shards.metrics_port_base={port - 1}", "shards.durability=none"]
+    path = tmp_path / "settings.yaml"
+    path.write_text(load_settings(overrides=[*SMALL, *changes]).to_yaml())
+
+    shard = start(path, "--index", 1)
+
+    assert read_status(shard.address).description.metrics_port == port
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -48,6 +48,7 @@ def serve():
             interceptors=(),
             is_taking_over=False,
             disk=None,
+            metrics_port=None,
             **settings,
         ):
             durability = {"durability": "none" if folder is None else "journal"}
@@ -64,6 +65,7 @@ def serve():
                         interceptors,
                         is_taking_over,
                         disk,
+                        metrics_port=metrics_port,
                     )
                 )
                 for shard in (range(layout.num_shards) if shards is None else shards)

@@ -47,10 +47,16 @@ def serve(tmp_path, caplog):
     servers = []
 
     def start(identity=None):
-        settings = ServerSettings(metrics_port=0, checkpoint_pushes=2)
+        settings = ServerSettings(checkpoint_pushes=2)
         with caplog.at_level("INFO", "ps.server"):
             servers.append(
-                ShardServer(ShardPlan(LAYOUT, 0), settings, tmp_path / "state", identity=identity)
+                ShardServer(
+                    ShardPlan(LAYOUT, 0),
+                    settings,
+                    tmp_path / "state",
+                    identity=identity,
+                    metrics_port=0,
+                )
             )
         return servers[-1], metrics_port(caplog)
 

@@ -562,3 +562,9 @@ def test_node_of_ipv6_is_written_as_grpc_wants_it():
 def test_every_shard_has_a_port_of_its_own_where_they_are_fixed():
     settings = ServerSettings(port_base=7070)
     assert [settings.address(shard) for shard in range(2)] == ["127.0.0.1:7070", "127.0.0.1:7071"]
+
+
+@pytest.mark.parametrize(("base", "ports"), [(9100, [9100, 9101]), (0, [0, 0]), (None, [None] * 2)])
+def test_every_shard_has_metrics_on_a_port_of_its_own(base, ports):
+    settings = ServerSettings(metrics_port_base=base)
+    assert [settings.metrics_port(shard) for shard in range(2)] == ports

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -128,6 +129,16 @@ def test_status_tells_which_life_of_a_shard_answers_and_what_it_keeps(serve, tmp
     described = read_status(server.address).description
 
     assert (described.epoch, described.durability) == (2, "journal")
+
+
+def test_status_tells_where_the_metrics_are(serve):
+    with_metrics, without = serve(LAYOUT, metrics_port=0) + serve(LAYOUT)
+
+    port = read_status(with_metrics.address).description.metrics_port
+
+    assert read_status(without.address).description.metrics_port == 0
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        assert b"nasrl_shard_version" in page.read()
 
 
 def test_status_of_a_shard_that_has_ended_is_unreachable(server):

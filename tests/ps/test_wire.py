@@ -326,7 +326,9 @@ def test_pieces_beyond_the_vector_are_not_even_asked_for():
 
 # Descriptions and the service
 
-DESCRIPTION = ShardDescription(1, 3, 1000, b"\xff" * 32, True, 7, 6, 5, 4, 30, 20, 9, "journal")
+DESCRIPTION = ShardDescription(
+    1, 3, 1000, b"\xff" * 32, True, 7, 6, 5, 4, 30, 20, 9, "journal", 9100
+)
 
 
 def test_description_has_the_fields_of_its_message():

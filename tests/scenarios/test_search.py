@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -17,6 +19,7 @@ from support.waiting import wait_until
 from child.convolutional.layer import Layer
 from deploy.cli import main
 from deploy.run import Run
+from ps.status import read_status
 
 PROCESSES = [
     *("shard-0", "shard-1", "shard-2", "ledger", "replica-0", "replica-1"),
@@ -30,6 +33,7 @@ class Observer:
 
     run: Path
     seen: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
@@ -43,6 +47,7 @@ class Observer:
                 for address in addresses
                 for service in ("", "nasrl.ps.v1.ParameterShard")
             }
+            self.metrics |= metrics_at(set(addresses) - set(self.metrics))
             # The addresses are withdrawn before the shards drain: until then they must serve.
             if (self.run / "endpoints.json").exists():
                 for asked, answer in answers.items():
@@ -60,11 +65,23 @@ def ask(address: str, service: str) -> str:
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
+def metrics_at(addresses: set[str]) -> dict[str, str]:
+    """Give what Prometheus sees of the shards at these addresses, if they have answered yet."""
+    pages = {}
+    for address in addresses:
+        described = read_status(address).description
+        if described is not None:
+            with urlopen(f"http://127.0.0.1:{described.metrics_port}/metrics", timeout=5) as page:
+                pages[address] = page.read().decode()
+    return pages
+
+
 @dataclass
 class Searched:
     run: Run
     output: str
     health: dict[tuple[str, str], set[str]]
+    metrics: dict[str, str]
     files: set[str]  # in the run directory, before anybody looked into it
 
 
@@ -79,13 +96,14 @@ def searched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", output)
         try:
-            code = main(["search", *overrides(), "--run-dir", str(home / "run")])
+            changes = overrides(**{"shards.metrics_port_base": 0})
+            code = main(["search", *changes, "--run-dir", str(home / "run")])
         finally:
             observer.stop.set()
             thread.join()
     assert code == 0, output.getvalue()
     files = {path.name for path in (home / "run").iterdir()}
-    return Searched(Run(home / "run"), output.getvalue(), observer.seen, files)
+    return Searched(Run(home / "run"), output.getvalue(), observer.seen, observer.metrics, files)
 
 
 @pytest.fixture
@@ -144,6 +162,13 @@ def test_health_was_serving_on_every_shard_as_the_public_stub_sees_it(searched):
         for service in ("", "nasrl.ps.v1.ParameterShard")
     }
     assert {state for states in searched.health.values() for state in states} == {"SERVING"}
+
+
+def test_metrics_of_every_shard_are_where_it_says(searched):
+    numbers = [
+        re.search(r'nasrl_shard_version{shard="(\d)"}', p) for p in searched.metrics.values()
+    ]
+    assert sorted(number[1] for number in numbers) == ["0", "1", "2"]
 
 
 def test_best_network_is_tested_once_and_repeats_its_accuracies(searched, ledger):
