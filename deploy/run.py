@@ -29,6 +29,17 @@ class RunError(Exception):
     """A run directory is not what it has to be; the message says what to do."""
 
 
+class NoEndpoints(RunError):
+    """The shards of a run are not up: not yet, or not any more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} has no endpoints.json: its shards are not up yet, or the search has ended and "
+            "stopped them"
+        )
+        self.path = path
+
+
 class Run:
     """One search on disk.
 
@@ -246,23 +257,36 @@ class Run:
         Where the settings name shards that somebody else starts, they may be there at any time.
 
         Raises:
-            RunError: the search is over, or has not started its shards yet, or the settings cannot
-                be read any more.
+            NoEndpoints: the search is over, or has not started its shards yet.
+            RunError: the settings cannot be read any more.
         """
         try:
             return tuple(json.loads(self._endpoints_path.read_text(encoding="utf-8"))["shards"])
         except FileNotFoundError as error:
             if addresses := self._given_addresses():
                 return addresses
-            raise RunError(
-                f"{self.path} has no endpoints.json: its shards are not up yet, or the search has "
-                "ended and stopped them"
-            ) from error
+            raise NoEndpoints(self.path) from error
+
+    def fixed_metrics_port(self, shard: int) -> int | None:
+        """Give the port that the settings name for a shard's metrics, if they name one.
+
+        Raises:
+            RunError: the settings cannot be read any more.
+        """
+        base = self._shard_setting("metrics_port_base")
+        return base + shard if isinstance(base, int) and base else None
 
     def _given_addresses(self) -> tuple[str, ...]:
         try:
-            return tuple(map(str, self._raw_settings().get("shards", {}).get("addresses", ())))
-        except (AttributeError, TypeError) as error:
+            return tuple(map(str, self._shard_setting("addresses") or ()))
+        except TypeError as error:
+            raise RunError(f"{self._settings_path} cannot be read: {error}") from error
+
+    def _shard_setting(self, name: str) -> Any:
+        """Give a setting of the shards; None where it is left out."""
+        try:
+            return self._raw_settings().get("shards", {}).get(name)
+        except AttributeError as error:
             raise RunError(f"{self._settings_path} cannot be read: {error}") from error
 
     def _raw_settings(self) -> dict[str, Any]:

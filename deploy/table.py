@@ -13,17 +13,24 @@ from rich.text import Text
 PIPED_WIDTH = 10_000
 
 
+def table(
+    columns: Mapping[str, JustifyMethod], rows: Iterable[Sequence[str]], *, num_wrapped: int = 1
+) -> Table:
+    """Give rows of text under their headings; only the last columns are wrapped."""
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for number, (heading, justify) in enumerate(columns.items(), start=1):
+        is_wrapped = number > len(columns) - num_wrapped
+        made.add_column(heading, justify=justify, no_wrap=not is_wrapped, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
+
+
 def print_table(
     columns: Mapping[str, JustifyMethod], rows: Iterable[Sequence[str]], *, num_wrapped: int = 1
 ) -> None:
-    """Print rows of text under their headings; only the last columns are wrapped."""
+    """Print a `table`."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPED_WIDTH)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for number, (heading, justify) in enumerate(columns.items(), start=1):
-        is_wrapped = number > len(columns) - num_wrapped
-        table.add_column(heading, justify=justify, no_wrap=not is_wrapped, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table, highlight=False)
+    console.print(table(columns, rows, num_wrapped=num_wrapped), highlight=False)

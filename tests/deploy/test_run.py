@@ -120,6 +120,12 @@ def test_endpoints_of_a_shard_that_came_back_elsewhere_take_the_place_of_the_old
     assert run.endpoints() == ("127.0.0.1:2",)
 
 
+@pytest.mark.parametrize(("base", "port"), [(9100, 9102), (0, None), (None, None)])
+def test_port_of_metrics_is_known_where_the_settings_fix_it(tmp_path, base, port):
+    fixed = load_settings(overrides=[f"shards.metrics_port_base={json.dumps(base)}"])
+    assert Run.create(tmp_path / "run", fixed).fixed_metrics_port(2) == port
+
+
 def test_endpoints_may_be_withdrawn_that_were_never_published(run):
     run.withdraw_endpoints()
 

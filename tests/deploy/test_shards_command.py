@@ -1,4 +1,7 @@
 import json
+import re
+import ssl
+from urllib.request import urlopen
 
 import pytest
 
@@ -9,6 +12,16 @@ from ps.client import ClientSettings, ShardClient
 from ps.folder import shard_folder
 from ps.plan import ShardPlan
 from ps.server import ServerSettings, ShardServer
+from ps.status import read_status
+
+
+@pytest.fixture
+def started():
+    """The servers, for those who close one; closed at the end."""
+    servers = []
+    yield servers
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture
@@ -17,10 +30,8 @@ def strategy():
 
 
 @pytest.fixture
-def start(strategy, tmp_path):
-    started = []
-
-    def start(identities=(None, None), is_searched=True, **settings):
+def start(strategy, tmp_path, started):
+    def start(identities=(None, None), is_searched=True, metrics_ports=(None, None), **settings):
         for shard, identity in enumerate(identities):
             started.append(
                 ShardServer(
@@ -28,6 +39,7 @@ def start(strategy, tmp_path):
                     ServerSettings(**settings),
                     shard_folder(tmp_path, shard),
                     identity=identity,
+                    metrics_port=metrics_ports[shard],
                 )
             )
         addresses = [server.address for server in started]
@@ -38,9 +50,7 @@ def start(strategy, tmp_path):
             (tmp_path / "endpoints.json").write_text(json.dumps({"shards": addresses}))
         return addresses
 
-    yield start
-    for server in started:
-        server.close()
+    return start
 
 
 def rows_of(output):
@@ -136,3 +146,157 @@ def test_shards_whose_certificates_are_broken_are_a_mistake_that_is_named(start,
     (tmp_path / "certificates").mkdir()
     assert main(["shards", str(tmp_path)]) == 2
     assert "certificates/run: cannot be used" in capsys.readouterr().err
+
+
+def printed_json(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_has_everything_that_a_shard_says(start, started, tmp_path, capsys):
+    addresses = start(metrics_ports=(0, None))
+    assert main(["shards", str(tmp_path), "--format", "json"]) == 1
+    described = [server.describe() for server in started]
+    assert printed_json(capsys) == [
+        {
+            "run": tmp_path.name,
+            "address": address,
+            "health": "NOT_SERVING",
+            "reason": "",
+            "metrics": metrics,
+            "description": vars(description) | {"layout_sha256": description.layout_sha256.hex()},
+        }
+        for address, description, metrics in zip(
+            addresses, described, (f"127.0.0.1:{described[0].metrics_port}", None), strict=True
+        )
+    ]
+
+
+def test_json_of_a_shard_that_does_not_answer_says_why(start, started, capsys):
+    address, _ = start()
+    started[0].close()
+    assert main(["shards", address, "--format", "json"]) == 1
+    [shard] = printed_json(capsys)
+    assert (shard["health"], shard["description"], shard["run"]) == ("UNREACHABLE", None, None)
+    assert shard["reason"] == "UNAVAILABLE: nothing listens there"
+
+
+@pytest.mark.parametrize("form", ["table", "json", "prometheus-sd"])
+def test_exit_code_is_whether_all_serve_in_every_format(strategy, start, started, tmp_path, form):
+    addresses = start(metrics_ports=(0, 0))
+    with ShardClient(strategy.layout, addresses, ClientSettings()) as client:
+        client.initialize(strategy.values)
+    assert main(["shards", str(tmp_path), "--format", form]) == 0
+    started[1].close()
+    assert main(["shards", str(tmp_path), "--format", form]) == 1
+
+
+def scraped(target, context=None):
+    [address] = target["targets"]
+    url = f"{target['labels']['__scheme__']}://{address}/metrics"
+    with urlopen(url, timeout=5, context=context) as page:
+        return page.read().decode()
+
+
+def test_targets_for_prometheus_are_the_metrics_of_each_shard(start, tmp_path, capsys):
+    start(metrics_ports=(0, 0))
+    main(["shards", str(tmp_path), "--format", "prometheus-sd"])
+    printed = capsys.readouterr()
+    targets = json.loads(printed.out)
+    assert printed.err == ""
+    for shard, target in enumerate(targets):
+        assert f'nasrl_shard_version{{shard="{shard}"}}' in scraped(target)
+    assert [target["labels"] for target in targets] == [
+        {"__scheme__": "http", "__meta_nasrl_shard": str(shard), "run": tmp_path.name}
+        for shard in range(2)
+    ]
+
+
+def test_targets_of_shards_with_tls_are_scraped_with_the_observers_certificate(
+    authority, start, tmp_path, capsys
+):
+    identities = [authority.issue("shard-0"), authority.issue("shard-1")]
+    _, second = start(identities, metrics_ports=(0, 0))
+    certificates = tmp_path / "certificates"
+    main(["shards", second, "--certificates", str(certificates), "--format", "prometheus-sd"])
+    [target] = printed_json(capsys)
+    assert target["labels"] == {"__scheme__": "https", "__meta_nasrl_shard": "1"}
+    context = ssl.create_default_context(cafile=certificates / "authority.pem")
+    context.check_hostname = False  # names in certificates are no addresses
+    context.load_cert_chain(certificates / "observer.pem", certificates / "observer.key")
+    assert 'nasrl_shard_version{shard="1"}' in scraped(target, context)
+
+
+def test_shard_that_does_not_answer_stays_a_target_if_its_port_is_fixed(start, tmp_path, capsys):
+    start()
+    chosen = load_settings(overrides=["shards.metrics_port_base=9100"])
+    (tmp_path / "settings.yaml").write_text(chosen.to_yaml())
+    endpoints = {"shards": ["127.0.0.1:1", "127.0.0.2:1"]}
+    (tmp_path / "endpoints.json").write_text(json.dumps(endpoints))
+    assert main(["shards", str(tmp_path), "--format", "prometheus-sd"]) == 1
+    targets = [target["targets"] for target in printed_json(capsys)]
+    assert targets == [["127.0.0.1:9100"], ["127.0.0.2:9101"]]
+
+
+def test_shards_without_metrics_are_no_targets_and_are_named(start, tmp_path, capsys):
+    addresses = start()
+    assert main(["shards", str(tmp_path), "--format", "prometheus-sd"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == []
+    assert f"left out: {', '.join(addresses)}: must have shards.metrics_port_base" in printed.err
+
+
+def test_table_has_a_column_for_metrics_where_there_are_any(start, capsys):
+    without, with_metrics = start(metrics_ports=(None, 0))
+    main(["shards", without])
+    assert "metrics" not in capsys.readouterr().out
+    main(["shards", without, with_metrics])
+    heading, *_, row = capsys.readouterr().out.splitlines()
+    assert "metrics port" in heading
+    assert re.search(r" \d+ +mean", row)
+
+
+def test_search_that_ends_while_its_shards_are_asked_is_not_called_broken(
+    start, started, tmp_path, capsys, monkeypatch
+):
+    start()
+
+    def end_then_ask(*arguments, **named):
+        (tmp_path / "endpoints.json").unlink(missing_ok=True)
+        started[0].close()
+        return read_status(*arguments, **named)
+
+    monkeypatch.setattr("deploy.asked_shards.read_status", end_then_ask)
+    assert main(["shards", str(tmp_path)]) == 2
+    assert "the search has ended and stopped them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        (["--watch", "RUN"], 2),
+        (["RUN", "--watch"], 2),
+        (["--watch", "5", "RUN"], 5),
+        (["RUN", "--watch=5"], 5),
+    ],
+)
+def test_seconds_between_two_looks_may_be_left_out(arguments, seconds, tmp_path, monkeypatch):
+    (tmp_path / "settings.yaml").touch()
+    intervals = []
+    monkeypatch.setattr(
+        "deploy.shard_watch.watch", lambda look, screen, interval_s: intervals.append(interval_s)
+    )
+    assert main(["shards", *(word.replace("RUN", str(tmp_path)) for word in arguments)]) == 0
+    assert intervals == [seconds]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--watch", "0"], "0 is not in the range 1<=x<=3600"),
+        (["--watch", "5", "--format", "json"], "--format json: must be table with --watch"),
+        (["--format", "xml"], "'xml' is not one of 'table', 'json', 'prometheus-sd'"),
+    ],
+)
+def test_option_that_cannot_be_is_refused(arguments, message, tmp_path, capsys):
+    assert main(["shards", str(tmp_path), *arguments]) == 2
+    assert message in capsys.readouterr().err
