@@ -46,7 +46,8 @@ def _row(seen: SeenShard, has_metrics: bool) -> tuple[str, ...]:
     _, _, port = (seen.metrics_address or "").rpartition(":")
     metrics = (port,) if has_metrics else ()
     if shard is None:
-        return (status.address, status.health, "", "", "", "", *metrics, "", status.reason)
+        number = "" if seen.number is None else str(seen.number)
+        return (status.address, status.health, number, "", "", "", *metrics, "", status.reason)
     mean = shard.staleness_sum / shard.version if shard.version else 0.0
     return (
         status.address,
@@ -70,7 +71,12 @@ def _print_json(seen: Sequence[SeenShard]) -> None:
 
 
 def _everything(seen: SeenShard) -> dict[str, Any]:
-    found = {"run": seen.place.run, **asdict(seen.status), "metrics": seen.metrics_address}
+    found = {
+        "run": seen.place.run,
+        "shard": seen.number,
+        "metrics": seen.metrics_address,
+        **asdict(seen.status),
+    }
     if seen.status.description is not None:
         found["description"]["layout_sha256"] = seen.status.description.layout_sha256.hex()
     return found

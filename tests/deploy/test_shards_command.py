@@ -159,25 +159,39 @@ def test_json_has_everything_that_a_shard_says(start, started, tmp_path, capsys)
     assert printed_json(capsys) == [
         {
             "run": tmp_path.name,
+            "shard": shard,
             "address": address,
             "health": "NOT_SERVING",
             "reason": "",
             "metrics": metrics,
             "description": vars(description) | {"layout_sha256": description.layout_sha256.hex()},
         }
-        for address, description, metrics in zip(
-            addresses, described, (f"127.0.0.1:{described[0].metrics_port}", None), strict=True
+        for shard, address, description, metrics in zip(
+            range(2),
+            addresses,
+            described,
+            (f"127.0.0.1:{described[0].metrics_port}", None),
+            strict=True,
         )
     ]
 
 
-def test_json_of_a_shard_that_does_not_answer_says_why(start, started, capsys):
-    address, _ = start()
-    started[0].close()
-    assert main(["shards", address, "--format", "json"]) == 1
-    [shard] = printed_json(capsys)
-    assert (shard["health"], shard["description"], shard["run"]) == ("UNREACHABLE", None, None)
-    assert shard["reason"] == "UNAVAILABLE: nothing listens there"
+def test_json_of_a_shard_that_does_not_answer_says_which_and_why(start, started, tmp_path, capsys):
+    _, address = start()
+    started[1].close()
+    for target, number in ((str(tmp_path), 1), (address, None)):
+        assert main(["shards", target, "--format", "json"]) == 1
+        shard = printed_json(capsys)[-1]
+        assert (shard["health"], shard["description"]) == ("UNREACHABLE", None)
+        assert (shard["shard"], shard["reason"]) == (number, "UNAVAILABLE: nothing listens there")
+
+
+def test_table_says_which_shard_does_not_answer(start, started, tmp_path, capsys):
+    _, address = start()
+    started[1].close()
+    assert main(["shards", str(tmp_path)]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split()[:4] == [address, "UNREACHABLE", "1", "UNAVAILABLE:"]
 
 
 @pytest.mark.parametrize("form", ["table", "json", "prometheus-sd"])
