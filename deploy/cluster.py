@@ -178,10 +178,11 @@ def _is_spread(settings: SearchSettings, nodes: Sequence[Node]) -> bool:
 
     A job is submitted to a cluster that may have one machine today and more tomorrow.
     """
-    if settings.shards.addresses:
-        return settings.shards.is_public and len({node.name for node in nodes}) > 1
-    if settings.shards.host != "auto":
-        return settings.shards.host == "node"
+    shards = settings.shards
+    if shards.addresses and not shards.is_public:
+        return False
+    if not shards.addresses and shards.host != "auto":
+        return shards.host == "node"
     return _IN_JOB in os.environ or len({node.name for node in nodes}) > 1
 
 

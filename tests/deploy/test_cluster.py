@@ -140,6 +140,16 @@ def test_ray_is_there_inside_the_block_and_leaves_signals_and_folder_as_they_wer
 
 
 @pytest.mark.usefixtures("on_this_machine")
+def test_job_with_shards_elsewhere_may_spread_though_its_cluster_has_one_machine_yet(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    elsewhere = load_settings(overrides=["shards.addresses=[10.0.0.1:1, 10.0.0.2:1]"])
+    with cluster(elsewhere, tmp_path, lambda _: None) as placement:
+        assert placement.is_spread
+
+
+@pytest.mark.usefixtures("on_this_machine")
 def test_cluster_in_which_a_child_fits_nowhere_is_left_at_once(tmp_path):
     greedy = settings(num_cpus=1000)
     with (
