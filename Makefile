@@ -34,6 +34,8 @@ check: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/hadolint deploy/docker/Dockerfile
+	.venv/bin/python -m pytest --quiet tests/deploy/test_cluster_files.py
 
 bench: .venv/installed-dev
 	.venv/bin/python benchmarks/learning.py $(ARGS)
