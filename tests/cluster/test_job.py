@@ -14,7 +14,7 @@ CHANGES = {
     "num_replicas": 3,
     "children.per_replica": 2,
     "children.num_cpus": 1,
-    "training.num_epochs": 4,
+    "training.num_epochs": 15,
 }
 
 
@@ -31,9 +31,8 @@ def submit(hosts):
 def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tls(hosts):
     run = RunOnHosts(hosts, "first")
     assert f"submitted as {JOB}" in submit(hosts)
-    hosts.wait_for(lambda: run.num_recorded() >= 4, "four trials", 120)
+    hosts.wait_for(lambda: run.num_recorded() >= 1, "a trial", 120)
 
-    assert f"runs already as {JOB}" in submit(hosts)
     # From a host that is no part of the cluster, with the run directory's certificates.
     said = hosts.run("driver", "nasrl", "shards", "/share/runs/first")
     assert said.count("SERVING") == 2
@@ -43,6 +42,7 @@ def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tl
     address = next(line.split()[0] for line in said.splitlines() if "SERVING" in line)
     refused = hosts.run("driver", "nasrl", "shards", address, code=1)
     assert "UNREACHABLE" in refused
+    assert f"runs already as {JOB}" in submit(hosts)
 
     printed = hosts.end_of(JOB, 200)
     assert f"Search finished: {NUM_TRIALS} of {NUM_TRIALS} trials" in printed
