@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from support.hosts import Hosts, obstacle
 
@@ -8,5 +10,7 @@ def hosts(tmp_path_factory):
     if reason := obstacle():
         pytest.skip(reason)
     with Hosts(tmp_path_factory.mktemp("hosts")) as made:
+        began = time.monotonic()
         made.start_ray()
+        print(f"\nray up to three nodes: {time.monotonic() - began:.1f} s")
         yield made

@@ -66,6 +66,14 @@ def test_search_goes_on_when_a_host_with_a_shard_loses_its_power(hosts, search):
     assert_complete(hosts, search)
 
 
+def test_shard_whose_process_is_killed_is_back_from_its_journal(hosts, search):
+    since = time.time()
+    hosts.run("w1", "pkill", "-9", "-f", "ray::ShardProcess")
+    took_s = seconds_to_next_push(hosts, search, since)
+    print(f"\nkill of a shard's process to the next push: {took_s:.1f} s")
+    assert_complete(hosts, search)
+
+
 def test_shard_whose_host_is_cut_off_never_accepts_a_push_again(hosts, search):
     there = f"/share/runs/{search.path.name}"
     before = Run(search.path).endpoints()[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from support.audit import audit
 from support.hosts import ADDRESSES, RunOnHosts
@@ -30,8 +32,10 @@ def submit(hosts):
 
 def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tls(hosts):
     run = RunOnHosts(hosts, "first")
+    began = time.monotonic()
     assert f"submitted as {JOB}" in submit(hosts)
     hosts.wait_for(lambda: run.num_recorded() >= 1, "a trial", 120)
+    print(f"\nsubmission to the first recorded trial: {time.monotonic() - began:.1f} s")
 
     # From a host that is no part of the cluster, with the run directory's certificates.
     said = hosts.run("driver", "nasrl", "shards", "/share/runs/first")
@@ -51,3 +55,11 @@ def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tl
     audit(run.path, NUM_TRIALS, num_shards=2)
     # The children trained on all hosts that had room.
     assert "6 children train at a time" in run.log("search")
+
+
+def test_cluster_that_was_taken_down_as_the_docs_say_leaves_nothing_running(hosts):
+    hosts.run("driver", "ray", "down", "--yes", "/share/cluster.yaml")
+    for worker in ("w1", "w2"):
+        hosts.run(worker, "ray", "stop")
+    for host in ("head", "w1", "w2"):
+        assert hosts.run(host, "pgrep", "-af", "raylet|gcs_server|ray::", code=1) == ""
