@@ -51,8 +51,8 @@ def submit(
     looked at, before anything is submitted. To submit it twice is harmless: while a job of the run
     directory runs, it is followed.
 
-    Ctrl-C ends the following, not the search; nasrl stop RUN does that, from where RUN is seen. The
-    exit code is the search's; with --no-wait 0 once it is submitted.
+    Ctrl-C ends the following, not the search; nasrl stop RUN does that, from where its ledger is
+    seen. The exit code is the search's; with --no-wait 0 once it is submitted.
     """
     from deploy.job import SETTINGS_FILE, JobClient, JobError
     from deploy.settings_file import SettingsError, load_settings
