@@ -216,6 +216,7 @@ def running(settings: SearchSettings, num_hosts: int, mean_s: float) -> Iterator
             with SearchLedger.create(url, record) as ledger:
                 life = ledger.begin_life(platform.node(), os.getpid())
                 actor = spawn_ledger(setup, url)
+                (Path(home) / "id").write_text("layout")
                 shards = [
                     spawn(
                         ShardProcess,
@@ -223,7 +224,7 @@ def running(settings: SearchSettings, num_hosts: int, mean_s: float) -> Iterator
                         life,
                         ShardPlan(untrained.layout, shard, settings.optimizer, settings.updates),
                         settings.shards,
-                        Path(home) / f"shard-{shard}",
+                        Path(home) / "shards" / f"shard-{shard}",
                         None,
                         actor,
                         "layout",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from typing import Any, Self
 
 import ray
-from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 from ray.autoscaler.sdk import request_resources
-from ray.autoscaler.v2.utils import is_autoscaler_v2
-from ray.experimental.internal_kv import _internal_kv_exists
 
 from workers.child import ChildrenSettings
 
@@ -20,28 +17,44 @@ logger = logging.getLogger(__name__)
 def has_autoscaler() -> bool:
     """Tell whether somebody may start nodes for the cluster; Ray has to be joined.
 
-    Ray has no public way to ask. Its first autoscaler writes down how it is, its second that it is.
+    Ray has no public way to ask, and its monitor runs on every head, where it may have nothing to
+    start nodes with. Nodes that are of a type were started by somebody who has types of them.
     """
-    return bool(_internal_kv_exists(DEBUG_AUTOSCALING_STATUS)) or is_autoscaler_v2()
+    worker: Any = ray._private.worker.global_worker
+    nodes = worker.gcs_client.get_all_node_info()
+    return any(node.node_type_name for node in nodes.values())
 
 
-@contextmanager
-def room_for(children: ChildrenSettings, num_children: int) -> Iterator[None]:
-    """Have the autoscaler, if there is one, keep room for so many children during the block.
+class RoomRequest:
+    """Has the autoscaler, if there is one, keep room for child workers until it is withdrawn.
 
-    It starts what its limits allow, and ends what stands idle afterwards. Without the request it
-    would see the child workers alone that wait for a place, and there are none: the search starts
-    as many as fit.
+    It starts what its limits allow. Without the request it would see the child workers alone that
+    wait for a place, and there are none: the search starts as many as fit.
+
+    Ray has one such request for the whole cluster, and keeps it beyond the end of who made it: of
+    two searches the last one counts, and whoever is killed leaves it (docs/clusters.md).
+
+    Threads: one at a time.
     """
-    if not has_autoscaler():
-        yield
-        return
-    child = {"CPU": children.num_cpus, "GPU": children.num_gpus}
-    bundle = {resource: number for resource, number in child.items() if number}
-    request_resources(bundles=[bundle] * num_children)
-    logger.info("the autoscaler is asked for room for %d children of %s", num_children, bundle)
-    try:
-        yield
-    finally:
-        with suppress(ray.exceptions.RayError, RuntimeError):
-            request_resources(bundles=[])
+
+    def __init__(self, children: ChildrenSettings, num_children: int) -> None:
+        """Ask for room for so many; for 0 nothing is asked."""
+        self._is_made = num_children > 0 and has_autoscaler()
+        if self._is_made:
+            child = {"CPU": children.num_cpus, "GPU": children.num_gpus}
+            bundle = {resource: number for resource, number in child.items() if number}
+            request_resources(bundles=[bundle] * num_children)
+            logger.info("the autoscaler is asked for room for %d of %s", num_children, bundle)
+
+    def withdraw(self) -> None:
+        """Need no more room; nodes that stand idle are ended. To withdraw it again is harmless."""
+        if self._is_made:
+            self._is_made = False
+            with suppress(ray.exceptions.RayError, RuntimeError):
+                request_resources(bundles=[])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.withdraw()

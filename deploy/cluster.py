@@ -17,12 +17,14 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from deploy.autoscaler import has_autoscaler, room_for
+from deploy.autoscaler import has_autoscaler
 from deploy.run import Run
 from deploy.settings import SearchSettings
 from workers.placement import Placement
 from workers.remote import result_of, summary_of
 from workers.slots import Node, lacking, nodes
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 _LOOK_TIMEOUT_S = 60.0
@@ -105,8 +107,7 @@ def cluster(
             if not has_autoscaler():
                 raise Shortage(lack)
             say(f"no child can train until the autoscaler has started other nodes: {lack}")
-        with room_for(settings.children, settings.num_replicas * settings.children.per_replica):
-            yield placement
+        yield placement
     finally:
         ray.shutdown()
 
@@ -135,11 +136,15 @@ def check_folder(run: Run) -> None:
         ).remote()
         for node in nodes()
     }
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=_LOOK_TIMEOUT_S)
     for name, reference in asked.items():
         try:
-            found = result_of(reference, _LOOK_TIMEOUT_S)
+            found = result_of(reference, timeout_s=0)
+        except ray.exceptions.GetTimeoutError:
+            found = f"no answer within {_LOOK_TIMEOUT_S:g} s"
         except ray.exceptions.RayError as error:
-            found = summary_of(error)
+            logger.warning("node %s has gone: %s", name, summary_of(error))
+            continue
         if found != wanted:
             raise Shortage(
                 f"run directory {run.path}: node {name} does not see it ({found}): must be on "

@@ -107,8 +107,13 @@ class Course:
         if self._settings.shards.is_open_to_all:
             self._watcher.say("warning: whoever reaches these addresses can change the policy")
 
-    def follow(self, replicas: ReplicaSet) -> tuple[SearchState, str]:
+    def follow(
+        self, replicas: ReplicaSet, on_drain: Callable[[], None] = lambda: None
+    ) -> tuple[SearchState, str]:
         """Let the replicas work until the search is to end; say how it ended, and why.
+
+        Args:
+            on_drain: called when nothing new is begun from then on.
 
         Raises:
             workers.supervisor.ProcessFailed: a process failed for good.
@@ -125,6 +130,7 @@ class Course:
         is_drained = first is not None and self._why_to_end(first) is not None
         if is_drained:
             replicas.drain()
+            on_drain()
         replicas.work()
         wake_at = self._clock() + WAKE_EVERY_S
         while True:
@@ -148,6 +154,7 @@ class Course:
                         f"{ending[1]}: waiting for the children in training (Ctrl-C stops at once)"
                     )
                 replicas.drain()
+                on_drain()
             if replicas.has_returned:
                 if progress.is_complete:
                     return "finished", "" if ending is None else ending[1]

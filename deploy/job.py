@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import aiohttp
+import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.util.state import list_nodes
@@ -16,6 +19,16 @@ from ray.util.state import list_nodes
 from workers.slots import Node
 
 SETTINGS_FILE = "settings.yaml"
+
+# What Ray's client raises, or lets through, when the cluster does not answer as it should.
+FAILURES = (
+    AuthenticationError,
+    ConnectionError,
+    RuntimeError,
+    ValueError,
+    aiohttp.ClientError,
+    requests.RequestException,
+)
 
 
 class JobError(Exception):
@@ -51,7 +64,7 @@ class JobClient:
         self._address = address
         try:
             self._client = JobSubmissionClient(address)
-        except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
+        except FAILURES as error:
             raise _unreachable(address, error) from error
 
     def nodes(self) -> list[Node]:
@@ -81,7 +94,9 @@ class JobClient:
         Raises:
             JobError: the cluster does not take it.
         """
-        base = f"nasrl-{re.sub(r'[^A-Za-z0-9_.-]', '-', run.as_posix().strip('/'))}"
+        path = run.as_posix()
+        mark = hashlib.sha256(path.encode()).hexdigest()[:6]  # for paths that read alike
+        base = f"nasrl-{re.sub(r'[^A-Za-z0-9_.-]', '-', path.strip('/'))}-{mark}"
         environment = {} if folder is None else {"working_dir": str(folder)}
         try:
             known = {job.submission_id: job.status for job in self._client.list_jobs()}
@@ -96,7 +111,7 @@ class JobClient:
                 submission_id=name,
                 runtime_env=environment,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except FAILURES as error:
             raise _unreachable(self._address, error) from error
         return Job(name, is_new=True)
 
@@ -114,7 +129,7 @@ class JobClient:
         try:
             asyncio.run(tail())
             details = self._client.get_job_info(job.name)
-        except (ConnectionError, RuntimeError) as error:
+        except FAILURES as error:
             raise _unreachable(self._address, error) from error
         if details.status == JobStatus.SUCCEEDED:
             return 0

@@ -20,6 +20,7 @@ from controller.errors import LedgerError, StillAlive, WrongState
 from controller.records import Life, Progress, PushRecord, SearchRecord, SearchState
 from controller.search_ledger import SearchLedger
 from controller.trial import Trial
+from deploy.autoscaler import RoomRequest
 from deploy.awaited_shards import AwaitedShardsError, await_shards
 from deploy.cluster import ClusterError, Shortage, check_folder, check_machine, cluster
 from deploy.count import counted
@@ -133,18 +134,23 @@ def run_search(
             check_folder(run)
             here = ray.util.get_node_ip_address()
             watcher.say(placement_table(settings, placement, here))
+        # What is kept stays as it was given: resumed, the search may be on fewer machines, or more.
         shards = settings.shards.settled(is_spread=placement.is_spread)
-        settings = settings.model_copy(update={"shards": shards})
-        _issue_certificates(settings, run)
+        settled = settings.model_copy(update={"shards": shards})
+        _issue_certificates(settled, run)
         launcher = run.identity("launcher")
         with _life(run, settings, last, is_new=is_new) as (ledger, heartbeat):
             supervisor = Supervisor(watcher.say)
-            course = Course(settings, run, ledger, heartbeat, supervisor, watcher, is_stopping)
-            with _processes(
-                settings, run, setup, heartbeat.life, data, supervisor, placement
-            ) as replicas:
+            course = Course(settled, run, ledger, heartbeat, supervisor, watcher, is_stopping)
+            num_children = settings.num_replicas * settings.children.per_replica
+            with (
+                _processes(
+                    settled, run, setup, heartbeat.life, data, supervisor, placement
+                ) as replicas,
+                RoomRequest(settings.children, num_children if placement.is_spread else 0) as room,
+            ):
                 course.await_shards(launcher)
-                state, reason = course.follow(replicas)
+                state, reason = course.follow(replicas, room.withdraw)
             test = None
             # The life goes on meanwhile: nobody else may test, too.
             if state == "finished":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from deploy.settings import SearchSettings
 from workers.placement import Need, Placement
-from workers.seats import homes
-from workers.slots import Node, num_fitting
+from workers.remote import ANYWHERE
+from workers.seats import Seats
+from workers.slots import num_fitting
 
 _HEADINGS = ("what", "number", "each asks for", "where", "why there")
 
@@ -23,14 +23,37 @@ def placement_table(settings: SearchSettings, placement: Placement, here: str) -
     layout = settings.untrained().layout
     largest = max(part.stop - part.start for part in layout.slices)
     of_shard, of_replica = placement.need(slice_bytes=4 * largest), placement.need()
+    seats = Seats(placement)  # tried out: those that are given come after
+    num_shards = 0 if settings.shards.addresses else settings.num_shards
+    by_id = {node.node_id: node for node in nodes}
+
+    def light(what: str, number: int, need: Need) -> tuple[str, ...]:
+        taken = Counter(seats.seat(f"{what} {index}", need) for index in range(number))
+        num_waiting = taken.pop(ANYWHERE, 0)
+        there = sorted((by_id[node].name, count) for node, count in taken.items())
+        where = [f"{name} ({count})" for name, count in there]
+        if num_waiting:
+            where.append(f"{num_waiting} wait for room: ask for fewer, or for larger nodes")
+        is_on_gpus = any(by_id[node].total.get("GPU") for node in taken)
+        has_gpus = any(node.total.get("GPU") for node in nodes)
+        why = "no GPUs there" if has_gpus else "all nodes in turn"
+        asks = f"{need.num_cpus:g} CPU, {need.memory_bytes / 2**20:.0f} MiB"
+        return (
+            f"{what}s",
+            str(number),
+            asks,
+            ", ".join(where),
+            "no room on nodes without GPUs" if is_on_gpus else why,
+        )
+
     num_children = settings.num_replicas * settings.children.per_replica
     fitting = {node.name: num_fitting(node.total, settings.children) for node in nodes}
     room = [f"{name} ({number})" for name, number in sorted(fitting.items()) if number]
-    rows = [("ledger", "1", "nothing", here, "the search was started there")]
-    if not settings.shards.addresses:
-        rows.append(("shards", str(settings.num_shards), *_light(nodes, of_shard)))
+    rows: list[tuple[str, ...]] = [("ledger", "1", "nothing", here, "the search was started there")]
+    if num_shards:
+        rows.append(light("shard", num_shards, of_shard))
     rows += [
-        ("replicas", str(settings.num_replicas), *_light(nodes, of_replica)),
+        light("replica", settings.num_replicas, of_replica),
         (
             "child workers",
             str(num_children),
@@ -44,14 +67,3 @@ def placement_table(settings: SearchSettings, placement: Placement, here: str) -
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (_HEADINGS, *rows)
     )
-
-
-def _light(nodes: Sequence[Node], need: Need) -> tuple[str, str, str]:
-    """Give what a shard or replica asks for, where it goes, and why."""
-    there = homes(nodes, need)
-    machines = Counter(node.name for node in there)
-    why = "no GPUs there" if any(node.total.get("GPU") for node in nodes) else "all nodes in turn"
-    if any(node.total.get("GPU") for node in there):
-        why = "no room on a node without GPUs"
-    asks = f"{need.num_cpus:g} CPU, {need.memory_bytes / 2**20:.0f} MiB"
-    return asks, ", ".join(sorted(machines)) or "wherever room comes", why

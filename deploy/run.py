@@ -266,6 +266,8 @@ class Run:
             if addresses := self._given_addresses():
                 return addresses
             raise NoEndpoints(self.path) from error
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{self._endpoints_path} cannot be read: {error}; try again") from error
 
     def fixed_metrics_port(self, shard: int) -> int | None:
         """Give the port that the settings name for a shard's metrics, if they name one.

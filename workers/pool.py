@@ -20,6 +20,7 @@ from workers.remote import result_of, summary_of
 logger = logging.getLogger(__name__)
 
 WAIT_S = 1.0  # how long `ended` waits at most
+UNBORN_WAIT_S = 30.0  # until the next worker is started after one that could not be constructed
 
 
 @dataclass(eq=False)
@@ -79,6 +80,7 @@ class ChildPool:
         self._waiting: deque[Child] = deque()
         self._deaths: Counter[int] = Counter()
         self._needs_to_be_alone: set[int] = set()
+        self._fill_at = 0.0  # no worker is started before
         self._fill()
 
     @property
@@ -107,7 +109,8 @@ class ChildPool:
         """Give the results there are; waits a second for one.
 
         Raises:
-            Exception: a worker could not be constructed; the next would fail alike.
+            Exception: a worker could not be constructed, and there is no other; the next would fail
+                alike.
         """
         self._fill()
         self._dispatch()
@@ -132,7 +135,7 @@ class ChildPool:
 
     def _fill(self) -> None:
         """Start workers that are missing; end those that are too many and train nothing."""
-        while len(self._workers) < self._num_wanted:
+        while len(self._workers) < self._num_wanted and self._clock() >= self._fill_at:
             actor = self._spawn()
             self._workers.append(_Worker(actor, Pulse(actor, self._clock)))
         for worker in sorted(self._workers, key=lambda worker: worker.pulse.has_answered):
@@ -168,7 +171,10 @@ class ChildPool:
             cause = error.__cause__ if isinstance(error, ProcessDied) else error
             if getattr(cause, "actor_init_failed", False):
                 assert cause is not None
-                raise cause from None  # no trial's fault: the next worker would fail alike
+                if len(self._workers) == 1:
+                    raise cause from None  # no trial's fault: the next worker would fail alike
+                # One node among others is not what it has to be; another may be free later.
+                self._fill_at = self._clock() + UNBORN_WAIT_S
             return self._lose(worker, summary_of(error))
         child, worker.child, worker.training = worker.child, None, None
         assert child is not None, "a worker that trains has a child"

@@ -49,7 +49,7 @@ class ProcessSetup:
         handler: logging.Handler
         try:
             handler = logging.FileHandler(self.log_dir / f"{name}.log", encoding="utf-8")
-        except FileNotFoundError:
+        except OSError:
             # A node that has joined a cluster without its shared folder can train all the same.
             handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

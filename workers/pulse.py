@@ -18,8 +18,12 @@ FROZEN_AFTER_S = 12.0
 START_TIMEOUT_S = 180.0
 
 # What Ray raises for a call to a process that is dead; the second where it killed it itself,
-# because the node's memory ran out.
-DEATHS = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+# because the node's memory ran out, the third where its node was gone before it could start.
+DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ActorUnschedulableError,
+)
 
 
 class ProcessDied(Exception):

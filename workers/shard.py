@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import ray
 import torch
 
 from ps.credentials import Identity
+from ps.errors import StateError
 from ps.plan import ShardPlan
 from ps.server import ServerSettings, ShardServer
 from workers.process import ProcessSetup
@@ -44,9 +46,13 @@ class ShardProcess:
         Args:
             life: of the search. ledger: handle of the LedgerProcess actor.
             search_id: see `ps.shard.Shard`.
+
+        Raises:
+            ps.errors.StateError: this node does not see the run directory.
         """
         setup.enter(f"shard-{plan.shard}")
         torch.set_num_threads(1)
+        _check_run(folder.parent.parent, search_id)
         address = settings.address(plan.shard, ray.util.get_node_ip_address())
         self._server = _bound(
             lambda: ShardServer(
@@ -79,6 +85,19 @@ class ShardProcess:
             ps.errors.StateError: its state failed it.
         """
         self._server.wait()
+
+
+def _check_run(path: Path, search_id: str) -> None:
+    """Make sure that this is what all nodes share: in another folder a shard would begin anew."""
+    try:
+        found = (path / "id").read_text(encoding="utf-8").strip()
+    except OSError as error:
+        found = str(error)
+    if found != search_id:
+        raise StateError(
+            f"run directory {path}: {socket.gethostname()} does not see it ({found}): must be on "
+            "storage that all nodes share"
+        )
 
 
 def _bound(serve: Callable[[], ShardServer]) -> ShardServer:

@@ -36,7 +36,8 @@ _POLL_S = 0.2
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Where to listen. [default: of shards.addresses, or shards.host and a free port]",
+    help="Where to listen. [default: of shards.addresses, or shards.host and its port of "
+    "shards.port_base, or a free one]",
 )
 @click.option(
     "--folder",
@@ -109,6 +110,10 @@ def shard(
     if metrics_port is None:
         metrics_port = settings.shards.metrics_port(index)
     known = settings.shards.addresses
+    if address is None and not known and settings.shards.host == "node":
+        raise UserMistake(
+            "--address: must say where to listen; with shards.host=node only a search knows it"
+        )
     address = address or (known[index] if known else settings.shards.address(index))
     if run is not None:
         folder = folder or shard_folder(run.path, index)

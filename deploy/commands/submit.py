@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import click
@@ -55,7 +56,7 @@ def submit(
     seen. The exit code is the search's; with --no-wait 0 once it is submitted.
     """
     from deploy.job import SETTINGS_FILE, JobClient, JobError
-    from deploy.settings_file import SettingsError, load_settings
+    from deploy.settings_file import SettingsError, example_text, load_settings
     from workers.slots import lacking
 
     path = PurePosixPath(run)
@@ -66,6 +67,7 @@ def submit(
         )
     if resume and settings is not None:
         raise click.UsageError("--resume, SETTINGS: must be one of them; a run has its settings")
+    _check_ledger_urls(overrides)
     changes = [f"--set={change}" for change in overrides]
     try:
         client = JobClient(address)
@@ -74,15 +76,16 @@ def submit(
                 job = client.submit(path, ["search", "--resume", run, *changes], None)
             else:
                 chosen = load_settings(settings, overrides)
+                _check_ledger_urls([f"ledger_url={chosen.ledger_url or ''}"])
                 if lacks := lacking(chosen.children, client.nodes()):
                     click.echo(
                         f"no child fits on any node now: {lacks}\nthe search waits for the "
                         "autoscaler to start others, or ends if there is none"
                     )
-                file = Path(folder) / SETTINGS_FILE
-                file.touch(mode=0o600)
-                file.write_text(chosen.to_yaml(), encoding="utf-8")
-                command = ["search", SETTINGS_FILE, "--run-dir", run]
+                # As it was written: what it leaves out, and its paths, are the cluster's.
+                text = example_text(settings)
+                (Path(folder) / SETTINGS_FILE).write_text(text, encoding="utf-8")
+                command = ["search", SETTINGS_FILE, "--run-dir", run, *changes]
                 job = client.submit(path, command, Path(folder))
         click.echo(
             f"submitted as {job.name}" if job.is_new else f"runs already as {job.name}: following"
@@ -100,3 +103,30 @@ def submit(
         raise UserMistake(str(error)) from error
     except JobError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _check_ledger_urls(overrides: Iterable[str]) -> None:
+    """Refuse a ledger that would be lost with the job's folder, or whose password all could read.
+
+    Ray shows the command of a job to everybody who sees the cluster.
+    """
+    from sqlalchemy import exc, make_url
+
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if key.strip() != "ledger_url" or not text:
+            continue
+        try:
+            url = make_url(text.strip())
+        except (exc.ArgumentError, ValueError):
+            continue  # named with the other settings
+        if url.password is not None:
+            raise UserMistake(
+                "ledger_url: must be without its password, which Ray would show; put it into "
+                "~/.pgpass on the head"
+            )
+        if url.get_backend_name() == "sqlite" and not str(url.database).startswith("/"):
+            raise UserMistake(
+                f"ledger_url={text}: must name an absolute path, as sqlite:////path/ledger.sqlite "
+                "does: a job has a folder of its own, which Ray removes"
+            )

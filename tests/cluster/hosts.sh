@@ -65,11 +65,11 @@ add_host() { # NAME [OCTET]
 
 host_exec() { local n=$1; shift; local p; p=$(cat "$LAB/h/$n/pid"); nsenter -t "$p" --net --pid --mount --uts --ipc --root -- env -i -C /root HOME=/root USER=root TERM=${TERM:-dumb} LANG=C.UTF-8 PATH="$VENV/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" RAY_USAGE_STATS_ENABLED=0 "$@"; }
 
-# one lab.sh at a time may make or end things in this LAB: a `down` racing an `up` would orphan the new lab
+# one hosts.sh at a time may make or end things in this LAB: a `down` racing an `up` would orphan the new lab
 case ${1:-} in up|add|down) exec 9>"$LAB.lock"; flock 9 ;; esac
 [ "${1:-}" ] || { sed -n 2,15p "$0"; exit 2; }
 case ${1:-} in
-  up) shift; [ ! -f "$LAB/lab.pid" ] || ! alive "$(labpid)" || { echo "a lab is up at $LAB (lab.sh down first)" >&2; exit 1; }
+  up) shift; [ ! -f "$LAB/lab.pid" ] || ! alive "$(labpid)" || { echo "a lab is up at $LAB (hosts.sh down first)" >&2; exit 1; }
       make_lab; for n in "$@"; do add_host "$n"; done; "$0" ls ;;
   add) add_host "$2" ;;
   exec) shift; host_exec "$@" ;;

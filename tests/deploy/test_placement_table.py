@@ -32,8 +32,8 @@ def table(monkeypatch):
 TABLE = """\
 what           number  each asks for     where         why there
 ledger         1       nothing           10.0.0.1      the search was started there
-shards         2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
-replicas       2       0.1 CPU, 400 MiB  10.0.0.1      no GPUs there
+shards         2       0.1 CPU, 400 MiB  10.0.0.1 (2)  no GPUs there
+replicas       2       0.1 CPU, 400 MiB  10.0.0.1 (2)  no GPUs there
 child workers  16      1 CPU, 0.5 GPU    10.0.0.2 (4)  room for so many; more as nodes join
 """
 
@@ -46,15 +46,20 @@ def test_table_says_what_goes_where_and_why(table):
 def test_cluster_of_gpu_nodes_alone_has_the_shards_there_too(table):
     rows = table(node("10.0.0.1", CPU=8.0, GPU=2.0))
     assert "10.0.0.1" in rows[2]
-    assert rows[2].endswith("no room on a node without GPUs")
+    assert rows[2].endswith("no room on nodes without GPUs")
 
 
 def test_cluster_without_gpus_has_them_on_all_nodes(table):
     machines = [node("10.0.0.2", CPU=4.0), node("10.0.0.1", CPU=2.0)]
     rows = table(*machines, **{"children.num_gpus": 0.0})
-    assert "10.0.0.1, 10.0.0.2" in rows[2]
+    assert "10.0.0.1 (1), 10.0.0.2 (1)" in rows[2]
     assert rows[2].endswith("all nodes in turn")
     assert "10.0.0.1 (2), 10.0.0.2 (4)" in rows[4]
+
+
+def test_what_has_no_room_is_counted(table):
+    small = node("10.0.0.1", CPU=0.35)
+    assert "10.0.0.1 (1), 1 wait for room: ask for fewer" in table(small)[3]
 
 
 def test_room_that_is_still_to_come_is_said(table):

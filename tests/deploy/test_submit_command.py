@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
-import yaml
+import requests
 from ray.job_submission import JobStatus
 
 from deploy import job
 from deploy.cli import main
 
 RUN = "/shared/runs/first"
-NAME = "nasrl-shared-runs-first"
+NAME = "nasrl-shared-runs-first-" + hashlib.sha256(RUN.encode()).hexdigest()[:6]
 
 
 @dataclass
@@ -23,7 +25,7 @@ class MadeUpCluster:
 
     statuses: dict[str, JobStatus] = field(default_factory=dict)
     submitted: list[dict] = field(default_factory=list)
-    settings: list[dict] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
     followed: list[str] = field(default_factory=list)
     end: tuple[JobStatus, int | None] = (JobStatus.SUCCEEDED, 0)
     error: Exception | None = None
@@ -45,7 +47,7 @@ class MadeUpCluster:
         if folder := runtime_env.get("working_dir"):
             [file] = Path(folder).iterdir()
             assert file.name == "settings.yaml"
-            self.settings.append(yaml.safe_load(file.read_text()))
+            self.settings.append(file.read_text())
         self.statuses[submission_id] = JobStatus.RUNNING
 
     async def tail_job_logs(self, name):
@@ -74,10 +76,8 @@ def submit(*arguments, run=RUN):
 
 def test_search_is_submitted_with_its_settings_and_followed_to_its_end(cluster, capsys):
     assert submit("--set", "num_trials=7") == 0
-    assert cluster.submitted == [
-        {"entrypoint": f"nasrl search settings.yaml --run-dir {RUN}", "id": NAME}
-    ]
-    assert [settings["num_trials"] for settings in cluster.settings] == [7]
+    command = f"nasrl search settings.yaml --run-dir {RUN} --set=num_trials=7"
+    assert cluster.submitted == [{"entrypoint": command, "id": NAME}]
     assert cluster.followed == [NAME]
     assert capsys.readouterr().out == f"submitted as {NAME}\nSearch finished\n"
 
@@ -102,10 +102,35 @@ def test_search_that_has_ended_may_be_gone_on_with_again_and_again(cluster):
     assert len(cluster.settings) == 1  # a run has its own
 
 
-def test_job_of_another_run_directory_is_another(cluster):
-    submit("--no-wait", run=f"{RUN}-too")
+def test_settings_travel_as_they_were_written_since_paths_are_of_the_cluster(cluster, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {name: cifar10, folder: ~/images}\nchildren: {num_gpus: 0.0}\n")
+    assert submit(str(file), "--no-wait") == 0
+    assert cluster.settings == [file.read_text()]
+
+
+@pytest.mark.parametrize("other", [f"{RUN}-too", "/shared/runs-first", "/shared/runs/first/"])
+def test_job_of_another_run_directory_is_another(cluster, other):
+    submit("--no-wait", run=other)
     submit("--no-wait")
-    assert [job["id"] for job in cluster.submitted] == [f"{NAME}-too", NAME]
+    is_same = other.rstrip("/") == RUN
+    assert len(cluster.submitted) == (1 if is_same else 2)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://me:hunter2@host/name", "must be without its password"),
+        ("sqlite:///first.sqlite", "must name an absolute path"),
+    ],
+)
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_ledger_that_would_be_lost_or_shown_is_refused(cluster, capsys, url, reason, resume):
+    assert submit("--set", f"ledger_url={url}", *resume) == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert "hunter2" not in said
+    assert cluster.submitted == []
 
 
 @pytest.mark.parametrize("code", [1, 2, 130])
@@ -152,8 +177,17 @@ def test_child_that_fits_on_no_node_now_is_told_and_submitted(cluster, capsys):
     assert len(cluster.submitted) == 1
 
 
-def test_cluster_that_goes_away_is_named(cluster, capsys):
-    cluster.error = ConnectionError("Failed to connect")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Request failed with status code 500"),
+        aiohttp.ClientConnectionError("Cannot connect to host"),
+        requests.exceptions.ConnectionError("Max retries exceeded"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_cluster_that_goes_away_is_named(cluster, capsys, error):
+    cluster.error = error
     assert submit() == 1
     assert "--address http://127.0.0.1:8265: must be the dashboard" in capsys.readouterr().err
 

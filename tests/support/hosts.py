@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -151,9 +151,8 @@ class Hosts:
         self._script("heal", host)
 
     @staticmethod
-    def wait_for(condition: object, what: str, timeout_s: float) -> None:
+    def wait_for(condition: Callable[[], object], what: str, timeout_s: float) -> None:
         """Look twice a second: what runs there has the processors to itself meanwhile."""
-        assert callable(condition)
 
         def look() -> object:
             time.sleep(0.5)

@@ -19,7 +19,7 @@ from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import Convolution, Layer
 from child.result import TrialResult
 from controller.children import Child
-from workers.pool import ChildPool, PoolStatus
+from workers.pool import UNBORN_WAIT_S, ChildPool, PoolStatus
 from workers.pulse import FROZEN_AFTER_S, PING_EVERY_S
 from workers.remote import result_of, spawn, summary_of
 
@@ -286,6 +286,25 @@ def test_error_of_a_constructor_is_summed_up_in_what_it_raised():
     with pytest.raises(ray.exceptions.RayActorError) as caught:
         result_of(spawn(Unborn).ping.remote(), timeout_s=30)
     assert summary_of(caught.value) == "RuntimeError: children.num_gpus=1: no CUDA device"
+
+
+def test_worker_that_cannot_be_constructed_leaves_the_others_alone_and_is_tried_again_later(
+    tmp_path, notes
+):
+    kinds = iter([Worker, Unborn, Worker])
+    clock = FakeClock()
+    pool = ChildPool(lambda: spawn(next(kinds), tmp_path, {}), 2, max_deaths=3, clock=clock)
+    deadline = time.monotonic() + START_S
+    while len(pool._workers) > 1 or pool.status.num_ready < 1:
+        assert time.monotonic() < deadline, "one that lives, and one that never did"
+        pool.ended()
+    assert set(trained(pool, 1)) == {1}
+    assert len(pool._workers) == 1
+
+    clock.advance(UNBORN_WAIT_S)
+    warm_up(pool, 2)
+    for worker in pool._workers:
+        ray.kill(worker.actor)
 
 
 def test_worker_that_cannot_be_constructed_is_no_trials_fault(tmp_path):

@@ -13,7 +13,7 @@ from support.runs import is_alive
 from support.waiting import wait_until
 
 from workers.pulse import START_TIMEOUT_S
-from workers.remote import control, spawn
+from workers.remote import THIS_MACHINE, control, spawn
 from workers.supervisor import (
     BACKOFF_S,
     EARLY_S,
@@ -306,3 +306,15 @@ def test_look_at_nothing_takes_as_long_as_it_may(supervisor):
     began = time.monotonic()
     supervisor.check(wait_s=0.2)
     assert time.monotonic() - began >= 0.2
+
+
+def test_process_whose_node_is_gone_before_it_starts_is_replaced(supervisor, said):
+    places = iter(["0" * 56, THIS_MACHINE])  # the id of no node
+    process = supervisor.start(
+        "the process", lambda: spawn(Working, place=next(places)), lambda actor: actor.work.remote()
+    )
+    process.work()
+    check_until(supervisor, lambda: said, "the death")
+    assert said[0].startswith("the process died and is replaced: ")
+    assert is_alive(pid_of(process.actor))
+    process.kill()
