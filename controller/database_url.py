@@ -47,6 +47,6 @@ def database_url(text: str) -> sql.URL:
     except ImportError as error:
         raise UnusableDatabase(
             f"{shown}: needs the package psycopg, which cannot be imported ({error}); "
-            "pip install 'nasrl[postgresql]'"
+            "pip install 'psycopg[binary]'"
         ) from error
     return url.set(drivername="postgresql+psycopg")

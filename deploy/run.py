@@ -86,7 +86,8 @@ class Run:
             disk.sync_folder(path.parent)
         except FileExistsError as error:
             raise RunError(
-                f"run directory {path} exists already; give another with --run-dir"
+                f"run directory {path} exists already; give another with --run-dir, or go on with "
+                "its search by --resume"
             ) from error
         except OSError as error:
             raise RunError(f"run directory {path} cannot be made: {error}") from error

@@ -129,8 +129,15 @@ def _next(result: SearchResult, settings: SearchSettings, path: Path, program: s
     return [
         f"{trials} --top 10",
         f"{again} strategy={other}{anew}  # the same {how} learning",
-        f"{again} num_trials={4 * settings.num_trials}{anew}  # a longer one",
+        f"{INDENT}{program} search --resume {run} --set num_trials={4 * settings.num_trials}"
+        f"{_without_limits(settings)}  # goes on",
     ]
+
+
+def _without_limits(settings: SearchSettings) -> str:
+    """Give what lifts the limits that the search would end by again."""
+    limits = {"time_limit_s": settings.time_limit_s, "target_reward": settings.target_reward}
+    return "".join(f" --set {name}=null" for name, limit in limits.items() if limit is not None)
 
 
 def _figure(metric: Metric, figure: float) -> str:

@@ -53,7 +53,9 @@ def reshard(run: Path, num_shards: int, addresses: tuple[str, ...]) -> None:
     except (RunError, SettingsError, LedgerError) as error:
         raise UserMistake(str(error)) from error
     except (StateInUse, PastEpoch) as error:
-        raise UserMistake(f"the search of {run} must be stopped first: {error}") from error
+        raise UserMistake(
+            f"the search of {run} must be stopped first, with nasrl stop: {error}"
+        ) from error
     except (NotAtRest, StateMismatch) as error:
         raise UserMistake(str(error)) from error
     except StateError as error:
@@ -61,7 +63,7 @@ def reshard(run: Path, num_shards: int, addresses: tuple[str, ...]) -> None:
     except OSError as error:
         raise click.ClickException(f"{run}: {error}; repeat the command to finish it") from error
     click.echo(
-        f"{run} has {num_shards} shards from now on; `nasrl shard {run} --index I` serves one of "
+        f"{run} has {num_shards} shards from now on; `nasrl search --resume {run}` goes on with "
         f"them. What the old ones held is kept in {kept}, and can be removed."
     )
 

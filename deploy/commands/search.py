@@ -60,8 +60,9 @@ def search(
     """Run a search, and print the best network found.
 
     SETTINGS is a YAML file, or the name of one that comes with nasrl: digits, mnist, cifar10,
-    cifar10-paper-v1, -v2 and -v3. Without it digits is run, a small search that takes 1 to 4
-    minutes on two cores; --example prints its file, which explains every setting.
+    cifar10-paper-v1, -v2 and -v3, cells, ptb and ptb-paper. Without it digits is run, a small
+    search that takes 1 to 4 minutes on two cores; --example prints its file, which explains every
+    setting.
 
     Ctrl-C stops the search after the networks in training; a second Ctrl-C stops it at once.
     However it ended, and if its machine was switched off, `nasrl search --resume RUN` goes on with
@@ -121,10 +122,12 @@ def search(
                 chosen, run, watcher, lambda: interrupts.is_requested, is_new=is_new
             )
     except SearchError as error:
-        logger.exception("the search failed")
         where = _what_stays(run, is_new)
-        kind = UserMistake if isinstance(error, SearchRefused) else click.ClickException
-        raise kind(f"{error}{where}") from error
+        if isinstance(error, SearchRefused):
+            # The log may be that of a search that lives, and to go on as proposed would not help.
+            raise UserMistake(str(error) if not is_new else f"{error}{where}") from error
+        logger.exception("the search failed")
+        raise click.ClickException(f"{error}{where}") from error
     except KeyboardInterrupt:
         click.echo(f"stopped at once{_what_stays(run, is_new)}")
         return INTERRUPTED

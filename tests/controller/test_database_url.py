@@ -55,7 +55,7 @@ def test_url_of_no_database_for_a_ledger_is_refused_without_its_password(text, m
 def test_postgresql_without_its_driver_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
 
-    missing = r"^postgresql://me:\*\*\*@host/name: needs .* pip install 'nasrl\[postgresql\]'$"
+    missing = r"^postgresql://me:\*\*\*@host/name: needs .* pip install 'psycopg\[binary\]'$"
     with pytest.raises(UnusableDatabase, match=missing):
         Ledger("postgresql://me:hunter2@host/name")
 

@@ -103,7 +103,7 @@ def test_run_has_the_new_number_of_shards_and_all_that_the_old_ones_held(run, ca
     assert before[0] == 3
     assert state_of(run) == before
     assert capsys.readouterr().out.startswith(
-        f"{run.path} has 3 shards from now on; `nasrl shard {run.path} --index I` serves one of "
+        f"{run.path} has 3 shards from now on; `nasrl search --resume {run.path}` goes on with "
     )
     live(run, 4)
     assert state_of(run)[0] == 4

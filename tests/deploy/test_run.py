@@ -50,7 +50,7 @@ def test_folder_that_is_no_run_is_refused(tmp_path):
 
 
 def test_path_that_exists_is_refused(run):
-    with pytest.raises(RunError, match=r"one exists already; give another with --run-dir"):
+    with pytest.raises(RunError, match=r"one exists already; give another with --run-dir, or go"):
         Run.create(run.path, load_settings())
 
 

@@ -213,21 +213,27 @@ def test_summary_tells_the_staleness_of_samples_where_it_is_another():
 
 def test_summary_ends_with_commands_for_the_same_search_that_can_be_pasted():
     text = say([trial(1, 0.5)], program=".venv/bin/nasrl", path="/tmp/my run")
-    search = "               .venv/bin/nasrl search '/tmp/my run/settings.yaml' --set"
+    begin = "               .venv/bin/nasrl search"
     assert text.splitlines()[-3:] == [
         "Next           .venv/bin/nasrl trials '/tmp/my run' --top 10",
-        f"{search} strategy=random  # the same without learning",
-        f"{search} num_trials=480  # a longer one",
+        f"{begin} '/tmp/my run/settings.yaml' --set strategy=random  # the same without learning",
+        f"{begin} --resume '/tmp/my run' --set num_trials=480  # goes on",
     ]
+
+
+def test_search_that_goes_on_is_freed_of_the_limits_that_would_end_it_again():
+    text = say([trial(1, 0.5)], settings=["time_limit_s=60", "target_reward=0.9"])
+    freed = "--set num_trials=480 --set time_limit_s=null --set target_reward=null  # goes on"
+    assert text.splitlines()[-1].endswith(freed)
 
 
 def test_search_that_is_proposed_leaves_the_places_that_hold_this_one_already():
     ledger, store = "ledger_url=sqlite:////x", "shards.checkpoint_url=s3://bucket/search"
     last = say([trial(1, 0.5)], settings=[ledger]).splitlines()[-2:]
     assert "--set strategy=random --set ledger_url=null  # the same" in last[0]
-    assert "--set num_trials=480 --set ledger_url=null  # a longer" in last[1]
+    assert last[1].endswith("--resume /tmp/run --set num_trials=480  # goes on")
     last = say([trial(1, 0.5)], settings=[ledger, "shards.durability=checkpoint", store])
-    assert last.count(" --set ledger_url=null --set shards.checkpoint_url=null  #") == 2
+    assert last.count(" --set ledger_url=null --set shards.checkpoint_url=null  #") == 1
     assert "=null" not in say([trial(1, 0.5)])
 
 
