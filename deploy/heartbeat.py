@@ -91,7 +91,10 @@ def await_silence(
         if newest is None or newest.ended_at is not None:
             return None
         if seen is None:
-            say(f"waiting for the end of the search by {newest}, which has not ended it")
+            say(
+                f"{newest} has not ended this search: waiting for a sign of its life, for "
+                f"{SILENCE_S:g} to {PATIENCE_S:g} s"
+            )
         if seen is None or (newest.life, newest.num_beats) != (seen.life, seen.num_beats):
             seen, seen_at = newest, clock()
         elif clock() - seen_at >= SILENCE_S:

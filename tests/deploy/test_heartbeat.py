@@ -72,7 +72,8 @@ def test_life_that_was_killed_is_over_after_ten_seconds_of_silence(waiting, ledg
     assert waiting.clock() == 10
     assert (silent.life, silent.num_beats) == (life, 1)
     assert waiting.said == [
-        "waiting for the end of the search by process 7 on there, which has not ended it"
+        "process 7 on there has not ended this search: waiting for a sign of its life, for 10 to "
+        "30 s"
     ]
     # What it returns is what a new life is let in with.
     assert ledger.begin_life("here", 8, last=silent) == life + 1

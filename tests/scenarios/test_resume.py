@@ -28,7 +28,7 @@ def test_search_whose_driver_was_killed_is_resumed_and_ends_with_its_exact_budge
         code, output = search.end(150)
 
     assert code == 0, output
-    assert "waiting for the end of the search by process" in output
+    assert "has not ended this search: waiting for a sign of its life" in output
     assert "Traceback" not in output
     audit(path, num_trials, NUM_SHARDS)
     wait_until_gone(pids | search.pids())
