@@ -43,7 +43,7 @@ def test_every_child_has_a_gpu_of_its_own(hosts):
     assert {note["gpu"] for note in notes} == {"0", "1"}
     assert [most_at_once(notes, gpu) for gpu in "01"] == [1, 1]
     # Shards and replicas are on the nodes without GPUs.
-    assert "shards         2       0.1 CPU, 400 MiB  10.77.0.2, 10.77.0.3" in printed
+    assert "shards         2       0.1 CPU, 400 MiB  10.77.0.2 (1), 10.77.0.3 (1)" in printed
     assert "10.77.0.4 (2)" in printed
 
 

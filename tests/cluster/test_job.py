@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -22,20 +23,21 @@ CHANGES = {
 }
 
 
-JOB = "nasrl-share-runs-first"
-
-
 def submit(hosts):
+    """Give what was said, and the job's name."""
     settings = [f"--set={key}={value}" for key, value in CHANGES.items()]
-    return hosts.run(
+    said = hosts.run(
         "driver", "nasrl", "submit", "--run-dir", "/share/runs/first", "--no-wait", *settings
     )
+    [job] = re.findall(r"nasrl-share-runs-first-\w+", said)
+    return said, job
 
 
 def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tls(hosts):
     run = RunOnHosts(hosts, "first")
     began = time.monotonic()
-    assert f"submitted as {JOB}" in submit(hosts)
+    said, job = submit(hosts)
+    assert f"submitted as {job}" in said
     hosts.wait_for(lambda: run.num_recorded() >= 1, "a trial", 120)
     print(f"\nsubmission to the first recorded trial: {time.monotonic() - began:.1f} s")
 
@@ -48,11 +50,11 @@ def test_search_is_a_job_whose_shards_are_on_hosts_without_gpus_behind_mutual_tl
     address = next(line.split()[0] for line in said.splitlines() if "SERVING" in line)
     refused = hosts.run("driver", "nasrl", "shards", address, code=1)
     assert "UNREACHABLE" in refused
-    assert f"runs already as {JOB}" in submit(hosts)
+    assert submit(hosts) == (f"runs already as {job}: following\n", job)
 
-    printed = hosts.end_of(JOB, 200)
+    printed = hosts.end_of(job, 200)
     assert f"Search finished: {NUM_TRIALS} of {NUM_TRIALS} trials" in printed
-    assert "shards         2       0 CPU, 400 MiB  10.77.0.2, 10.77.0.3" in printed
+    assert "shards         2       0 CPU, 400 MiB  10.77.0.2 (1), 10.77.0.3 (1)" in printed
     assert "no GPUs there" in printed
     audit(run.path, NUM_TRIALS, num_shards=2)
     # Kept as it was given: resumed, the search may be on one machine.

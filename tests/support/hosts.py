@@ -84,7 +84,7 @@ class Hosts:
         """Run `ray up`, as docs/clusters.md says, and wait for all nodes."""
         (self.share / "cluster.yaml").write_text(cluster_file())
         print(self.run("driver", "ray", "up", "--yes", "/share/cluster.yaml"))
-        wait_until(lambda: self.num_nodes() == 3, "three nodes", UP_S)
+        self.wait_for(lambda: self.num_nodes() == 3, "three nodes", UP_S)
         self.begin("driver", "ray", "dashboard", "/share/cluster.yaml")
         self.wait_for(lambda: "200" in self._dashboard(), "the dashboard", UP_S)
 
