@@ -58,7 +58,7 @@ def test_second_signal_ends_at_once_and_keeps_what_was_recorded(start):
     )
     pids = search.pids()
     search.send(signal.SIGINT)
-    wait_until(lambda: "stopping" in search_log(search), "the drain", 30)
+    wait_until(lambda: "waiting for the children" in search_log(search), "the drain", 30)
     search.send(signal.SIGINT)
     code, output = search.end(60)
     assert code == 130, output
