@@ -21,7 +21,7 @@ from deploy.run import Run
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "cluster" / "hosts.sh"
 TOKEN = "/share/nasrl/ray-token"
-UP_S = 90
+UP_S = 180
 # The environment of whoever talks to Ray there.
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -38,9 +38,24 @@ def obstacle() -> str | None:
     missing = [tool for tool in ("sshd", "rsync", "ip", "unshare") if not _path_of(tool)]
     if missing:
         return f"hosts need {', '.join(missing)}: apt install openssh-server rsync iproute2"
-    probe = ["unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "true"]
+    overlay = (
+        "mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work /mnt/root && mount -t overlay "
+        "overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root"
+    )
+    probe = [
+        "unshare",
+        "--net",
+        "--pid",
+        "--mount",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "sh",
+        "-c",
+        overlay,
+    ]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
-        return "this machine lets nobody make namespaces"
+        return "this machine lets nobody make namespaces, or overlays in them"
     return None
 
 
