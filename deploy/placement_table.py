@@ -25,16 +25,16 @@ def placement_table(settings: SearchSettings, placement: Placement, here: str) -
     of_shard, of_replica = placement.need(slice_bytes=4 * largest), placement.need()
     seats = Seats(placement)  # tried out: those that are given come after
     num_shards = 0 if settings.shards.addresses else settings.num_shards
-    by_id = {node.node_id: node for node in nodes}
 
     def light(what: str, number: int, need: Need) -> tuple[str, ...]:
         taken = Counter(seats.seat(f"{what} {index}", need) for index in range(number))
         num_waiting = taken.pop(ANYWHERE, 0)
-        there = sorted((by_id[node].name, count) for node, count in taken.items())
-        where = [f"{name} ({count})" for name, count in there]
+        # Looked at again: nodes may have joined, or left, since.
+        homes = [node for node in placement.nodes() if node.node_id in taken]
+        where = sorted(f"{node.name} ({taken[node.node_id]})" for node in homes)
         if num_waiting:
             where.append(f"{num_waiting} wait for room: ask for fewer, or for larger nodes")
-        is_on_gpus = any(by_id[node].total.get("GPU") for node in taken)
+        is_on_gpus = any(node.total.get("GPU") for node in homes)
         has_gpus = any(node.total.get("GPU") for node in nodes)
         why = "no GPUs there" if has_gpus else "all nodes in turn"
         asks = f"{need.num_cpus:g} CPU, {need.memory_bytes / 2**20:.0f} MiB"
@@ -47,7 +47,9 @@ def placement_table(settings: SearchSettings, placement: Placement, here: str) -
         )
 
     num_children = settings.num_replicas * settings.children.per_replica
-    fitting = {node.name: num_fitting(node.total, settings.children) for node in nodes}
+    fitting = Counter[str]()
+    for node in nodes:  # a machine may have several
+        fitting[node.name] += num_fitting(node.total, settings.children)
     room = [f"{name} ({number})" for name, number in sorted(fitting.items()) if number]
     rows: list[tuple[str, ...]] = [("ledger", "1", "nothing", here, "the search was started there")]
     if num_shards:

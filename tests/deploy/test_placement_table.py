@@ -1,5 +1,7 @@
 """The table of what a search asks of a cluster."""
 
+import itertools
+
 import pytest
 
 from deploy.placement_table import placement_table
@@ -60,6 +62,15 @@ def test_cluster_without_gpus_has_them_on_all_nodes(table):
 def test_what_has_no_room_is_counted(table):
     small = node("10.0.0.1", CPU=0.35)
     assert "10.0.0.1 (1), 1 wait for room: ask for fewer" in table(small)[3]
+
+
+def test_node_that_joins_while_the_table_is_made_is_no_mistake(monkeypatch):
+    first, second = node("10.0.0.1", CPU=8.0), node("10.0.0.2", CPU=8.0)
+    looks = itertools.chain([[first]], itertools.repeat([first, second]))
+    monkeypatch.setattr(placement, "nodes", lambda: next(looks))
+    places = Placement(is_spread=True, is_on_gpus=False)
+    rows = placement_table(load_settings(), places, "10.0.0.1").splitlines()
+    assert "10.0.0.1 (1), 10.0.0.2 (1)" in rows[2]
 
 
 def test_room_that_is_still_to_come_is_said(table):

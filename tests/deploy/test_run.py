@@ -328,6 +328,13 @@ def test_shards_that_somebody_else_has_started_may_wait_for_the_search(tmp_path)
     assert "its ledger is gone" in run.obstacle(is_new=False)
 
 
+@pytest.mark.usefixtures("run_search")
+def test_refused_resume_leaves_the_log_of_a_search_that_lives_alone(run, capsys):
+    assert main(["search", "--resume", str(run.path)]) == 2
+    assert capsys.readouterr().err.splitlines() == ["Error: refused"]
+    assert (run.log_dir / "search.log").read_text() == ""
+
+
 @pytest.mark.parametrize("is_new", [True, False])
 def test_command_says_whether_the_search_is_new(run, run_search, tmp_path, is_new):
     how = ["--run-dir", str(tmp_path / "new")] if is_new else ["--resume", str(run.path)]
