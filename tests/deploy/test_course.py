@@ -175,6 +175,23 @@ def test_first_reason_to_end_is_the_one_that_counts(stage):
     assert stage.follow() == ("stopped", "stopped by nasrl stop")
 
 
+def test_room_is_given_back_once_nothing_new_is_begun(stage):
+    given_back_at = []
+    stage.at(2, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(5, stage.return_replicas)
+    stage.course().follow(stage.replicas, lambda: given_back_at.append(stage.num_polls))
+    assert given_back_at == [2]
+
+
+def test_room_is_given_back_at_once_where_a_limit_was_reached_before(stage):
+    stage.record(0.9)
+    given_back_at = []
+    stage.at(3, stage.return_replicas)
+    course = stage.course(target_reward=0.7)
+    course.follow(stage.replicas, lambda: given_back_at.append(stage.num_polls))
+    assert given_back_at == [0]
+
+
 def test_search_goes_on_below_its_limits(stage):
     stage.at(1, lambda: stage.record(0.69))
     stage.at(2, lambda: (stage.clock.advance(58), stage.ledger.beat(stage.life)))
