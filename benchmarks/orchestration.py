@@ -62,8 +62,10 @@ from deploy.settings_file import load_settings
 from ps.plan import ShardPlan
 from ps.push import Push
 from ps.store import Store
-from workers.child import ChildrenSettings, spawn_child_worker
+from workers.child import spawn_child_worker
 from workers.process import ProcessSetup
+from workers.remote import THIS_MACHINE
+from workers.slots import Slot
 
 # Two layers of four choices each.
 EIGHT_DECISIONS = [
@@ -90,7 +92,7 @@ CHOICES = {
         ("num_filters", (8, 16, 24, 32)),
     )
 }
-OF_ONE_CORE = ChildrenSettings(num_cpus=1.0, num_gpus=0.0)
+OF_ONE_CORE = Slot(THIS_MACHINE, num_cpus=1.0, num_gpus=0.0)
 
 
 class Silent:

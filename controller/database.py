@@ -53,6 +53,7 @@ SEARCH = sql.Table(
     Column("reason", String, nullable=False),
     Column("life", Integer, nullable=False),
     Column("is_stop_requested", Boolean, nullable=False),
+    Column("requested_changes", JSON(none_as_null=True)),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
 )

@@ -90,6 +90,7 @@ class LedgerReader:
                 ended_at=search.ended_at,
                 seconds=connection.execute(sql.select(sql.func.sum(lasted))).scalar() or 0.0,
                 is_stop_requested=search.is_stop_requested,
+                requested_changes=search.requested_changes,
             )
 
     def trials(self, top: int | None = None) -> list[Trial]:

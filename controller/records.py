@@ -95,6 +95,8 @@ class Progress:
     and not recorded yet; num_unpushed are recorded, and their rewards not acknowledged by all
     shards. recent_reward is the mean of the last 30 rewards, None before any. metric is what the
     validation figures are of. seconds is how long the search ran, in all its lives.
+    requested_changes are those of settings, by their names in dots, that the search has not seen to
+    yet.
     """
 
     state: SearchState
@@ -112,6 +114,7 @@ class Progress:
     ended_at: float | None
     seconds: float
     is_stop_requested: bool
+    requested_changes: dict[str, Any] | None = None
 
     @property
     def is_complete(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import sqlalchemy as sql
 
@@ -132,7 +132,12 @@ class SearchLedger(LedgerReader):
             )
             connection.execute(
                 SEARCH.update().values(
-                    life=life, state="running", reason="", ended_at=None, is_stop_requested=False
+                    life=life,
+                    state="running",
+                    reason="",
+                    ended_at=None,
+                    is_stop_requested=False,
+                    requested_changes=None,
                 )
             )
             # Whatever is left of the life before is refused from now on, and its trials are free.
@@ -178,6 +183,44 @@ class SearchLedger(LedgerReader):
             if state != "running":
                 raise WrongState(f"the search is {state}: there is nothing to stop")
             connection.execute(SEARCH.update().values(is_stop_requested=True))
+
+    def request_changes(self, changes: Mapping[str, Any]) -> None:
+        """Ask whoever runs the search to go on with other settings, given by their names in dots.
+
+        What was asked for before, and not seen to yet, stays, but where it is asked for anew.
+
+        Raises:
+            WrongState: the search has ended.
+        """
+        with self._write() as connection:
+            search = connection.execute(
+                sql.select(SEARCH.c.state, SEARCH.c.requested_changes)
+            ).one()
+            if search.state != "running":
+                raise WrongState(f"the search is {search.state}: there is nothing to change")
+            before = search.requested_changes or {}
+            connection.execute(SEARCH.update().values(requested_changes={**before, **changes}))
+
+    def answer_changes(
+        self, life: int, changes: Mapping[str, Any], settings: Mapping[str, Any] | None
+    ) -> None:
+        """Write down that the search has seen to these changes, and the settings it goes on with.
+
+        If more was asked for meanwhile, the whole is still to be seen to.
+
+        Args:
+            settings: all of them; None where they stay as they were.
+
+        Raises:
+            Superseded: a newer life of the search has begun.
+        """
+        with self._write() as connection:
+            check_search_life(connection, life)
+            if settings is not None:
+                connection.execute(SEARCH.update().values(settings=settings))
+            asked = connection.execute(sql.select(SEARCH.c.requested_changes)).scalar_one()
+            if asked == changes:
+                connection.execute(SEARCH.update().values(requested_changes=None))
 
     def record_test(self, trial: int, figure: float) -> None:
         """Write down the test figure of a trial's network, once.

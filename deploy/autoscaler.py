@@ -9,7 +9,7 @@ from typing import Any, Self
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from workers.child import ChildrenSettings
+from workers.children_settings import ChildrenSettings
 
 logger = logging.getLogger(__name__)
 

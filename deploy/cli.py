@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from deploy.commands.reshard import reshard
+from deploy.commands.scale import scale
 from deploy.commands.search import search
 from deploy.commands.shard import shard
 from deploy.commands.shards import shards
@@ -30,6 +31,7 @@ def nasrl() -> None:
 nasrl.add_command(search)
 nasrl.add_command(trials)
 nasrl.add_command(submit)
+nasrl.add_command(scale)
 nasrl.add_command(stop)
 nasrl.add_command(shards)
 nasrl.add_command(shard)

@@ -20,9 +20,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from deploy.autoscaler import has_autoscaler
 from deploy.run import Run
 from deploy.settings import SearchSettings
+from workers.node import Node, nodes
 from workers.placement import Placement
 from workers.remote import result_of, summary_of
-from workers.slots import Node, lacking, nodes
+from workers.slots import lacking
 
 logger = logging.getLogger(__name__)
 

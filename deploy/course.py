@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from controller.errors import LedgerUnavailable
 from controller.records import Progress, SearchState
 from controller.search_ledger import SearchLedger
+from deploy.certificates import issue_certificates
 from deploy.heartbeat import Heartbeat
-from deploy.run import Run
+from deploy.resume import resumed_settings
+from deploy.run import Run, RunError
 from deploy.settings import SearchSettings
+from deploy.settings_file import SettingsError
 from ps.client import ShardClient
-from ps.credentials import Identity
+from ps.credentials import CredentialsError, Identity
 from ps.errors import ShardUnavailable
 from workers.replica_set import ReplicaSet
 from workers.supervisor import Supervisor
@@ -43,6 +47,8 @@ class Watcher(Protocol):
 class Course:
     """Watches over one life of a search: what is said, when it is to end, where its shards are.
 
+    What is asked of it meanwhile stands in the ledger: to stop, or to scale.
+
     Threads: one at a time.
     """
 
@@ -57,7 +63,7 @@ class Course:
         is_stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
+        self.settings = settings  # which may change while the search runs
         self._run = run
         self._ledger = ledger
         self._heartbeat = heartbeat
@@ -77,19 +83,19 @@ class Course:
             workers.supervisor.ProcessFailed: one cannot be started.
             KeyboardInterrupt: told to stop meanwhile.
         """
-        untrained = self._settings.untrained()
-        acknowledged = self._ledger.acknowledged(self._settings.num_shards)
+        untrained = self.settings.untrained()
+        acknowledged = self._ledger.acknowledged(self.settings.num_shards)
         give_up_at = self._clock() + PATIENCE_S
         while True:
             if self._is_stopping():
                 raise KeyboardInterrupt
             self._supervisor.check(wait_s=POLL_S)
             addresses = self._known_addresses()
-            if len(addresses) < self._settings.num_shards:
+            if len(addresses) < self.settings.num_shards:
                 continue
             try:
                 # One attempt: meanwhile nobody looks after the processes.
-                once = self._settings.client.model_copy(update={"max_attempts": 1})
+                once = self.settings.client.model_copy(update={"max_attempts": 1})
                 with ShardClient(
                     untrained.layout,
                     addresses,
@@ -104,7 +110,7 @@ class Course:
                     raise
         self._publish(addresses)
         self._watcher.say(f"the shards are serving at {', '.join(self._addresses)}")
-        if self._settings.shards.is_open_to_all:
+        if self.settings.shards.is_open_to_all:
             self._watcher.say("warning: whoever reaches these addresses can change the policy")
 
     def follow(
@@ -122,7 +128,7 @@ class Course:
             KeyboardInterrupt: told to stop before the first trial.
         """
         for replica in self._ledger.unsettled_replicas():
-            if replica >= self._settings.num_replicas:
+            if replica >= self.settings.num_replicas:
                 replicas.finish(replica)
         ending: tuple[SearchState, str] | None = None
         first = self._progress()
@@ -141,6 +147,8 @@ class Course:
             if progress is None:
                 continue
             self._watcher.show(progress)
+            if not is_drained and progress.requested_changes:
+                self._see_to(progress.requested_changes, replicas)
             if ending is None:
                 ending = self._why_to_end(progress)
                 if ending is not None and not progress.num_begun:
@@ -168,8 +176,31 @@ class Course:
                 wake_at = self._clock() + WAKE_EVERY_S
             replicas.rebalance()
 
+    def _see_to(self, changes: Mapping[str, Any], replicas: ReplicaSet) -> None:
+        """Go on with other settings, as `nasrl scale` asks; those that cannot be are refused."""
+        overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+        chosen: SearchSettings | None = None
+        try:
+            chosen = resumed_settings(self._run, overrides)
+            issue_certificates(chosen, self._run)
+            self._run.keep(chosen)
+            said = f"the search goes on with {', '.join(overrides)}".replace("=null", "=none")
+        except (CredentialsError, RunError, SettingsError) as error:
+            said = f"the search goes on as it was: {error}"
+        try:
+            shown = None if chosen is None else chosen.shown
+            self._ledger.answer_changes(self._heartbeat.life, changes, shown)
+        except LedgerUnavailable as error:
+            logger.warning("waiting for the ledger: %s", error)
+            return  # it is read again
+        self._watcher.say(said)
+        if chosen is not None:
+            scaled = {"num_replicas": chosen.num_replicas, "children": chosen.children}
+            self.settings = self.settings.model_copy(update=scaled)
+            replicas.scale(chosen.children, chosen.num_replicas)
+
     def _why_to_end(self, progress: Progress) -> tuple[SearchState, str] | None:
-        target, limit_s = self._settings.target_reward, self._settings.time_limit_s
+        target, limit_s = self.settings.target_reward, self.settings.time_limit_s
         if self._is_stopping():
             return "stopped", "stopped by a signal"
         if progress.is_stop_requested:
@@ -198,8 +229,8 @@ class Course:
 
     def _known_addresses(self) -> Sequence[str]:
         """Give the addresses of the shards that listen; what was known if they cannot be read."""
-        if self._settings.shards.addresses:
-            return self._settings.shards.addresses
+        if self.settings.shards.addresses:
+            return self.settings.shards.addresses
         try:
             by_shard = self._ledger.addresses()
         except LedgerUnavailable:
@@ -208,6 +239,6 @@ class Course:
 
     def _publish(self, addresses: Sequence[str]) -> None:
         """Write down where the shards are when that has changed."""
-        if len(addresses) == self._settings.num_shards and addresses != self._addresses:
+        if len(addresses) == self.settings.num_shards and addresses != self._addresses:
             self._addresses = addresses
             self._run.publish_endpoints(addresses)

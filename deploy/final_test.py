@@ -17,6 +17,7 @@ from workers.placement import Placement
 from workers.process import ProcessSetup
 from workers.pulse import ProcessDied
 from workers.remote import summary_of
+from workers.slots import slot
 from workers.tester import train_and_test
 
 
@@ -58,9 +59,8 @@ def final_test(
     search_data = ray.put(data.search)
 
     def spawn() -> Any:
-        return spawn_child_worker(
-            setup, "test", task, search_data, settings.children, placement.of_children
-        )
+        place = slot(settings.children, placement.of_children)
+        return spawn_child_worker(setup, "test", task, search_data, place)
 
     def is_over() -> bool:
         return is_stopping() or ledger.progress().is_stop_requested

@@ -16,7 +16,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.util.state import list_nodes
 
-from workers.slots import Node
+from workers.node import Node
 
 SETTINGS_FILE = "settings.yaml"
 

@@ -22,6 +22,7 @@ from controller.search_ledger import SearchLedger
 from controller.trial import Trial
 from deploy.autoscaler import RoomRequest
 from deploy.awaited_shards import AwaitedShardsError, await_shards
+from deploy.certificates import issue_certificates
 from deploy.cluster import ClusterError, Shortage, check_folder, check_machine, cluster
 from deploy.count import counted
 from deploy.course import Course, Watcher
@@ -111,7 +112,7 @@ def run_search(
         check_machine(settings)
         data = settings.data.load()
     setup = ProcessSetup(run.log_dir)
-    _issue_certificates(settings, run)
+    issue_certificates(settings, run)
     with _named_failures():
         last = None
         if run.has_begun:
@@ -137,7 +138,7 @@ def run_search(
         # What is kept stays as it was given: resumed, the search may be on fewer machines, or more.
         shards = settings.shards.settled(is_spread=placement.is_spread)
         settled = settings.model_copy(update={"shards": shards})
-        _issue_certificates(settled, run)
+        issue_certificates(settled, run)
         launcher = run.identity("launcher")
         with _life(run, settings, last, is_new=is_new) as (ledger, heartbeat):
             supervisor = Supervisor(watcher.say)
@@ -155,7 +156,7 @@ def run_search(
             # The life goes on meanwhile: nobody else may test, too.
             if state == "finished":
                 test = final_test(
-                    settings, setup, ledger, data, placement, watcher.say, is_stopping
+                    course.settings, setup, ledger, data, placement, watcher.say, is_stopping
                 )
             ledger.end(heartbeat.life, state, reason)
             return SearchResult(
@@ -168,25 +169,6 @@ def run_search(
             )
 
 
-def _issue_certificates(settings: SearchSettings, run: Run) -> None:
-    """Give every process that talks to the shards its certificate, or renew it, where TLS is on.
-
-    Also where another life of the search had it on: what is there is used.
-    """
-    if not settings.shards.needs_tls and run.certificates is None:
-        return
-    # Whoever needs no certificates does not wait for the library.
-    from ps.authority import CertificateAuthority
-
-    authority = CertificateAuthority.open_or_create(run.certificates_path, run.path.name)
-    for name in ("launcher", "observer"):
-        authority.issue(name)
-    for shard in range(settings.num_shards):
-        authority.issue(f"shard-{shard}")
-    for replica in range(settings.num_replicas):
-        authority.issue(f"replica-{replica}")
-
-
 @contextmanager
 def _life(
     run: Run, settings: SearchSettings, last: Life | None, *, is_new: bool
@@ -197,7 +179,7 @@ def _life(
         baseline=Baseline(settings.baseline_decay, settings.baseline_start),
         schedule=settings.depths,
         metric=settings.task.metric,
-        settings=settings.model_dump(mode="json") | {"ledger_url": settings.shown_ledger_url},
+        settings=settings.shown,
         code_versions={
             "python": sys.version.split()[0],
             **{name: version(name) for name in ("nasrl", "torch", "numpy", "ray")},

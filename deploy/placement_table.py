@@ -8,7 +8,7 @@ from deploy.settings import SearchSettings
 from workers.placement import Need, Placement
 from workers.remote import ANYWHERE
 from workers.seats import Seats
-from workers.slots import num_fitting
+from workers.slots import rooms
 
 _HEADINGS = ("what", "number", "each asks for", "where", "why there")
 
@@ -47,10 +47,13 @@ def placement_table(settings: SearchSettings, placement: Placement, here: str) -
         )
 
     num_children = settings.num_replicas * settings.children.per_replica
-    fitting = Counter[str]()
+    fitting, asked = Counter[str](), set[str]()
     for node in nodes:  # a machine may have several
-        fitting[node.name] += num_fitting(node.total, settings.children)
+        for there in rooms([node], settings.children, placement.of_children):
+            fitting[node.name] += there.num_at_most
+            asked.add(f"{there.slot.num_cpus:g} CPU, {there.slot.num_gpus:g} GPU")
     room = [f"{name} ({number})" for name, number in sorted(fitting.items()) if number]
+    limit = settings.children.per_gpu_node
     rows: list[tuple[str, ...]] = [("ledger", "1", "nothing", here, "the search was started there")]
     if num_shards:
         rows.append(light("shard", num_shards, of_shard))
@@ -59,9 +62,11 @@ def placement_table(settings: SearchSettings, placement: Placement, here: str) -
         (
             "child workers",
             str(num_children),
-            f"{settings.children.num_cpus:g} CPU, {settings.children.num_gpus:g} GPU",
+            " or ".join(sorted(asked)) or "a GPU",
             ", ".join(room) or "no node yet",
-            "room for so many; more as nodes join",
+            "room for so many; more as nodes join"
+            if limit is None
+            else f"at most children.per_gpu_node={limit} on each; more as nodes join",
         ),
     ]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]

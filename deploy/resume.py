@@ -52,7 +52,7 @@ def resumed_settings(run: Run, overrides: Sequence[str]) -> SearchSettings:
 
     before = run.settings
     after = load_settings(run.path / "settings.yaml", overrides)
-    old, new = _shown(before), _shown(after)
+    old, new = before.shown, after.shown
     if _without_password(before.ledger_url) == _without_password(after.ledger_url):
         new["ledger_url"] = old["ledger_url"]
     refused = [
@@ -72,11 +72,6 @@ def resumed_settings(run: Run, overrides: Sequence[str]) -> SearchSettings:
             f"{', '.join(CHANGEABLE)}; start a new search for:{lines}"
         )
     return after
-
-
-def _shown(settings: SearchSettings) -> dict[str, Any]:
-    """Give the settings by name, without a password."""
-    return settings.model_dump(mode="json") | {"ledger_url": settings.shown_ledger_url}
 
 
 def _without_password(ledger_url: str | None) -> sql.URL | None:

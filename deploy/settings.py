@@ -33,7 +33,7 @@ from ps.client import ClientSettings
 from ps.optimizer import AdamSettings, OptimizerSettings
 from ps.plan import UpdateSettings
 from ps.server import ServerSettings
-from workers.child import ChildrenSettings
+from workers.children_settings import ChildrenSettings
 
 MAX_DEPTH = 1000
 
@@ -116,6 +116,11 @@ class SearchSettings(BaseModel, ABC):
     def has_secret(self) -> bool:
         """Whether the settings hold a password."""
         return self.ledger_url is not None and sql.make_url(self.ledger_url).password is not None
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The settings as JSON has them, as they may be shown: without a password."""
+        return self.model_dump(mode="json") | {"ledger_url": self.shown_ledger_url}
 
     @property
     def shown_ledger_url(self) -> str | None:

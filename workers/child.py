@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from child.memory import is_device_lost, is_out_of_memory
 from child.metric import Metric
@@ -23,38 +22,10 @@ from child.training import ChildTrainer
 from controller.children import Child
 from workers.gpu_gate import GpuGate
 from workers.process import ProcessSetup
-from workers.remote import THIS_MACHINE, control, spawn
+from workers.remote import control, spawn
+from workers.slots import Slot
 
 logger = logging.getLogger(__name__)
-
-
-class ChildrenSettings(BaseModel):
-    """How many children train at a time, and on what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    per_replica: int = Field(8, ge=1, le=1000, description="m in Zoph & Le 2017, s3.2; 8 in s4.1.")
-    num_cpus: float = Field(
-        1.0, ge=0.01, le=1000, description="Of each child; a fraction shares a core."
-    )
-    num_gpus: float = Field(
-        1.0, ge=0, le=1000, description="Of each child; a fraction shares a GPU."
-    )
-    max_deaths: int = Field(
-        3, ge=1, le=1000, description="Workers one trial may lose before it counts."
-    )
-
-    @field_validator("num_gpus")
-    @classmethod
-    def _whole_or_a_part_of_one(cls, num_gpus: float) -> float:
-        if num_gpus != int(num_gpus) and not 0.01 <= num_gpus <= 1:
-            raise ValueError("must be 0.01 to 1 of one GPU, or a whole number of them")
-        return num_gpus
-
-    @property
-    def shares_gpu(self) -> bool:
-        """Whether several children are on one GPU."""
-        return 0 < self.num_gpus < 1
 
 
 class ChildWorker:
@@ -66,19 +37,19 @@ class ChildWorker:
         name: str,
         task: Task,
         data: Any,
-        children: ChildrenSettings,
+        slot: Slot,
     ) -> None:
         """Take the first granted GPU, or as many threads as CPUs were granted.
 
         Raises:
             RuntimeError: a GPU was granted that torch cannot use.
         """
-        setup.enter(name, children.num_gpus)
-        self._num_threads = max(1, int(children.num_cpus))
+        setup.enter(name, slot.num_gpus)
+        self._num_threads = max(1, int(slot.num_cpus))
         self._set_threads()
-        if children.num_gpus > 0 and not torch.cuda.is_available():
+        if slot.num_gpus > 0 and not torch.cuda.is_available():
             raise RuntimeError(
-                f"children.num_gpus={children.num_gpus:g}: torch {torch.__version__} sees no CUDA "
+                f"children.num_gpus={slot.num_gpus:g}: torch {torch.__version__} sees no CUDA "
                 "device; install a CUDA build of torch, or set children.num_gpus to 0"
             )
         if task.training.is_deterministic:
@@ -86,8 +57,8 @@ class ChildWorker:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         self._task = task
         self._data = data
-        self._gate = _gpu_gate() if children.shares_gpu else None
-        self._device = torch.device("cuda" if children.num_gpus > 0 else "cpu")
+        self._gate = _gpu_gate() if slot.shares_gpu else None
+        self._device = torch.device("cuda" if slot.num_gpus > 0 else "cpu")
         try:
             with self._entered(is_alone=False):
                 self._trainer = ChildTrainer(task.passes(data, self._device))
@@ -182,21 +153,17 @@ def spawn_child_worker(
     name: str,
     task: Task,
     data: Any,
-    children: ChildrenSettings,
-    place: str = THIS_MACHINE,
+    slot: Slot,
 ) -> Any:
-    """Start a ChildWorker actor with the resources of one child; data is a reference.
-
-    place: see `workers.remote.spawn`.
-    """
+    """Start a ChildWorker actor in a slot of its own; data is a reference."""
     return spawn(
         ChildWorker,
         setup,
         name,
         task,
         data,
-        children,
-        num_cpus=children.num_cpus,
-        num_gpus=children.num_gpus,
-        place=place,
+        slot,
+        num_cpus=slot.num_cpus,
+        num_gpus=slot.num_gpus,
+        place=slot.place,
     )

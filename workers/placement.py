@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import ray
 
+from workers.node import Node, nodes
 from workers.remote import ANYWHERE, THIS_MACHINE
-from workers.slots import Node, nodes
 
 # Of a shard or replica where children train on GPUs; where they train on CPUs, every core is
 # theirs (docs/decisions/0002).

@@ -16,11 +16,15 @@ from child.result import TrialResult
 from controller.children import Child
 from workers.pulse import DEATHS, ProcessDied, Pulse
 from workers.remote import result_of, summary_of
+from workers.slots import Slot
 
 logger = logging.getLogger(__name__)
 
 WAIT_S = 1.0  # how long `ended` waits at most
-UNBORN_WAIT_S = 30.0  # until the next worker is started after one that could not be constructed
+# Until the next worker is started after one that could not be constructed, and after one for which
+# there was no node any more.
+UNBORN_WAIT_S = 30.0
+UNPLACED_WAIT_S = 5.0
 
 
 @dataclass(eq=False)
@@ -28,6 +32,7 @@ class _Worker:
     """One actor, and what it trains, if it does."""
 
     actor: Any
+    slot: Slot
     pulse: Pulse
     child: Child | None = None
     training: Any = None  # the reference to the result
@@ -35,67 +40,74 @@ class _Worker:
 
 @dataclass(frozen=True)
 class PoolStatus:
-    """How many workers a pool is to have, and how many of these can train; the others start."""
+    """What workers a pool is to have, by their slots, and which of these can train; others start.
 
-    num_wanted: int
-    num_ready: int
+    num_leaving: those that finish their child before they end, beside these.
+    unborn: why the last worker could not be constructed, as long as none can train since.
+    """
+
+    wanted: Counter[Slot]
+    ready: Counter[Slot]
+    num_leaving: int = 0
+    unborn: str = ""
 
     @property
-    def num_starting(self) -> int:
-        return self.num_wanted - self.num_ready
+    def starting(self) -> Counter[Slot]:
+        return self.wanted - self.ready
 
 
 class ChildPool:
-    """Trains children on as many workers as it is given; see `controller.children.Children`.
+    """Trains children on a worker in each slot it is given; see `controller.children.Children`.
 
     A worker that dies or freezes is replaced, and the trial it had is trained again: it is nobody's
     fault. After max_deaths deaths the trial is infeasible. A child that runs out of the memory of a
-    GPU that it shares is trained again alone there, and is infeasible only if that fails.
+    GPU that it shares is trained again alone there, and is infeasible only if that fails. A worker
+    that cannot be constructed is tried again later, perhaps on another node: see `PoolStatus`.
 
     Threads: `resize` and `status` may be called from any; all else by one.
     """
 
     def __init__(
         self,
-        spawn: Callable[[], Any],
-        num_workers: int,
+        spawn: Callable[[Slot], Any],
+        slots: Counter[Slot],
         max_deaths: int,
-        *,
-        shares_gpu: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin to start the workers; they join as they are ready.
 
         Args:
-            spawn: gives the handle of a new ChildWorker actor.
-            shares_gpu: whether workers have parts of a GPU.
+            spawn: gives the handle of a new ChildWorker actor in a slot.
         """
         self._spawn = spawn
         self._max_deaths = max_deaths
-        self._shares_gpu = shares_gpu
         self._clock = clock
-        self._num_wanted = num_workers
+        self._slots = slots
         self._is_resized = threading.Event()
         self._workers: list[_Worker] = []
         self._waiting: deque[Child] = deque()
         self._deaths: Counter[int] = Counter()
         self._needs_to_be_alone: set[int] = set()
         self._fill_at = 0.0  # no worker is started before
+        self._unborn = ""
         self._fill()
 
     @property
     def num_workers(self) -> int:
-        return self._num_wanted or self._num_training
+        if self._unborn:
+            return 0  # nobody can say when there will be one
+        return self._slots.total() or self._training.total()
 
     @property
     def status(self) -> PoolStatus:
-        num_ready = sum(worker.pulse.has_answered for worker in list(self._workers))
-        num_wanted = self._num_wanted
-        return PoolStatus(num_wanted, min(num_ready, num_wanted))
+        wanted, workers = self._slots, list(self._workers)
+        ready = Counter(worker.slot for worker in workers if worker.pulse.has_answered)
+        num_leaving = (ready - wanted).total()
+        return PoolStatus(wanted, ready & wanted, num_leaving, self._unborn)
 
-    def resize(self, num_workers: int) -> None:
-        """Have more workers, or fewer: those that train finish their child first."""
-        self._num_wanted = num_workers
+    def resize(self, slots: Counter[Slot]) -> None:
+        """Have workers in these slots, and in no others: those that train finish their child."""
+        self._slots = slots
         self._is_resized.set()
 
     def train(self, child: Child) -> None:
@@ -106,12 +118,7 @@ class ChildPool:
         self._waiting = deque(child for child in self._waiting if child.trial not in trials)
 
     def ended(self) -> list[tuple[int, TrialResult]]:
-        """Give the results there are; waits a second for one.
-
-        Raises:
-            Exception: a worker could not be constructed, and there is no other; the next would fail
-                alike.
-        """
+        """Give the results there are; waits a second for one."""
         self._fill()
         self._dispatch()
         trainings = [w.training for w in self._workers if w.training is not None]
@@ -130,31 +137,37 @@ class ChildPool:
             for worker in list(self._workers)
             if (result := self._result_of(worker, worker.training in ended)) is not None
         ]
+        if any(worker.pulse.has_answered for worker in self._workers):
+            self._unborn = ""
         self._dispatch()
         return results
 
     def _fill(self) -> None:
         """Start workers that are missing; end those that are too many and train nothing."""
-        while len(self._workers) < self._num_wanted and self._clock() >= self._fill_at:
-            actor = self._spawn()
-            self._workers.append(_Worker(actor, Pulse(actor, self._clock)))
+        wanted, there = self._slots, Counter(worker.slot for worker in self._workers)
+        surplus = there - wanted
         for worker in sorted(self._workers, key=lambda worker: worker.pulse.has_answered):
-            if len(self._workers) <= self._num_wanted:
-                return
-            if worker.child is None:
+            if surplus[worker.slot] and worker.child is None:
+                surplus[worker.slot] -= 1
                 self._workers.remove(worker)
                 ray.kill(worker.actor)
+        if self._clock() >= self._fill_at:
+            for slot in (wanted - there).elements():
+                actor = self._spawn(slot)
+                self._workers.append(_Worker(actor, slot, Pulse(actor, self._clock)))
 
     @property
-    def _num_training(self) -> int:
-        return sum(worker.child is not None for worker in self._workers)
+    def _training(self) -> Counter[Slot]:
+        return Counter(worker.slot for worker in self._workers if worker.child is not None)
 
     def _dispatch(self) -> None:
+        # A worker that is one too many begins nothing new.
+        left = self._slots - self._training
         for worker in self._workers:
-            # A worker that is one too many begins nothing new.
-            if not self._waiting or self._num_training >= self._num_wanted:
+            if not self._waiting:
                 return
-            if worker.child is None and worker.pulse.has_answered:
+            if worker.child is None and worker.pulse.has_answered and left[worker.slot]:
+                left[worker.slot] -= 1
                 child = self._waiting.popleft()
                 is_alone = child.trial in self._needs_to_be_alone
                 worker.child = child
@@ -169,18 +182,19 @@ class ChildPool:
             result: TrialResult = result_of(worker.training)
         except (ProcessDied, *DEATHS) as error:
             cause = error.__cause__ if isinstance(error, ProcessDied) else error
+            reason = summary_of(error)
             if getattr(cause, "actor_init_failed", False):
-                assert cause is not None
-                if len(self._workers) == 1:
-                    raise cause from None  # no trial's fault: the next worker would fail alike
-                # One node among others is not what it has to be; another may be free later.
+                # Its node may not be what it has to be; another may be free later.
+                self._unborn = reason
                 self._fill_at = self._clock() + UNBORN_WAIT_S
-            return self._lose(worker, summary_of(error))
+            elif isinstance(cause, ray.exceptions.ActorUnschedulableError):
+                self._fill_at = self._clock() + UNPLACED_WAIT_S
+            return self._lose(worker, reason)
         child, worker.child, worker.training = worker.child, None, None
         assert child is not None, "a worker that trains has a child"
         if (
             result.is_out_of_memory
-            and self._shares_gpu
+            and worker.slot.shares_gpu
             and child.trial not in self._needs_to_be_alone
         ):
             logger.info("trial %d is tried alone: %s", child.trial, result.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,14 @@ from controller.strategy import Strategy
 from ps.client import ClientSettings, ShardClient
 from ps.credentials import Identity
 from ps.layout import Layout
-from workers.child import ChildrenSettings, spawn_child_worker
+from workers.child import spawn_child_worker
+from workers.children_settings import ChildrenSettings
 from workers.placement import Placement
 from workers.pool import ChildPool, PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import control
 from workers.remote_ledger import RemoteLedger
+from workers.slots import Slot
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,14 @@ class ReplicaProcess:
         plan: ReplicaPlan,
         ledger: Any,
         data: list[Any],
-        num_workers: int,
+        slots: Counter[Slot],
     ) -> None:
         """Begin a life of the replica, and to start its child workers.
 
         Args:
             ledger: handle of the LedgerProcess actor.
             data: one reference to the search's data, in a list so that Ray passes it on as it is.
-            num_workers: child workers, for now.
+            slots: of its child workers, for now.
         """
         name = f"replica-{replica}"
         setup.enter(name)
@@ -75,17 +78,11 @@ class ReplicaProcess:
         self._ledger = RemoteLedger(ledger)
         worker_numbers = itertools.count()
         self._children = ChildPool(
-            lambda: spawn_child_worker(
-                setup,
-                f"child-{replica}-{next(worker_numbers)}",
-                plan.task,
-                data[0],
-                plan.children,
-                plan.placement.of_children,
+            lambda slot: spawn_child_worker(
+                setup, f"child-{replica}-{next(worker_numbers)}", plan.task, data[0], slot
             ),
-            num_workers,
+            slots,
             plan.children.max_deaths,
-            shares_gpu=plan.children.shares_gpu,
         )
         self._replica = ControllerReplica(
             replica,
@@ -118,13 +115,13 @@ class ReplicaProcess:
         self._replica.drain()
 
     @control
-    def resize(self, num_workers: int) -> None:
-        """Have so many child workers from now on."""
-        self._children.resize(num_workers)
+    def resize(self, slots: Counter[Slot]) -> None:
+        """Have a child worker in each of these slots from now on, and no others."""
+        self._children.resize(slots)
 
     @control
     def status(self) -> PoolStatus:
-        """Say how many child workers there are."""
+        """Say what child workers there are."""
         return self._children.status
 
     def _published(self) -> Sequence[str]:

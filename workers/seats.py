@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from workers.node import Node
 from workers.placement import Need, Placement
 from workers.remote import ANYWHERE, THIS_MACHINE
-from workers.slots import Node
 
 
 class Seats:

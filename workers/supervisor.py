@@ -189,6 +189,11 @@ class Supervisor:
         self._processes.append(process)
         return process
 
+    def end(self, process: Supervised) -> None:
+        """End a process at once, and look after it no more."""
+        process.kill()
+        self._processes.remove(process)
+
     def check(self, wait_s: float = 0.0) -> None:
         """Look at all processes; waits at most so long for something to look at.
 

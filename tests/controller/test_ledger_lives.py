@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sql
 from support.children import completed
 from support.rounds import ROUND, at_once, begin, record, run_up_to
 
 from child.metric import PERPLEXITY
 from controller.baseline import Baseline
+from controller.database import SEARCH
 from controller.errors import LedgerUnavailable, StillAlive, Superseded, WrongState
 from controller.ledger import Ledger
 from controller.schedule import ScheduleSettings
@@ -280,6 +282,46 @@ def test_stop_is_requested_of_the_life_that_runs_and_not_of_the_next(ledger):
     assert ledger.progress().is_stop_requested
     begin_life_after_a_killed_one(ledger)
     assert not ledger.progress().is_stop_requested
+
+
+def test_changes_are_asked_for_until_the_search_has_seen_to_all_of_them(ledger):
+    assert ledger.progress().requested_changes is None
+    ledger.request_changes({"num_replicas": 4, "children.per_gpu": 2})
+    ledger.request_changes({"children.per_gpu": None})
+    asked = ledger.progress().requested_changes
+    assert asked == {"num_replicas": 4, "children.per_gpu": None}
+
+    ledger.answer_changes(1, {"num_replicas": 4, "children.per_gpu": 2}, {"num_replicas": 4})
+    assert ledger.progress().requested_changes == asked  # more was asked for meanwhile
+    ledger.answer_changes(1, asked, None)
+
+    assert ledger.progress().requested_changes is None
+    with ledger._read() as connection:
+        assert connection.execute(sql.select(SEARCH.c.settings)).scalar() == {"num_replicas": 4}
+
+
+def test_changes_are_asked_of_the_life_that_runs_and_not_of_the_next(ledger):
+    ledger.request_changes({"num_replicas": 4})
+    begin_life_after_a_killed_one(ledger)
+    assert ledger.progress().requested_changes is None
+
+
+def test_life_that_is_over_answers_no_changes(ledger, contents):
+    begin_life_after_a_killed_one(ledger)
+    ledger.request_changes({"num_replicas": 4})
+    before = contents()
+    with pytest.raises(Superseded):
+        ledger.answer_changes(1, {"num_replicas": 4}, {"num_replicas": 4})
+    assert contents() == before
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
+def test_changes_of_a_search_that_has_ended_are_refused(ledger, contents, state):
+    ledger.end(1, state)
+    before = contents()
+    with pytest.raises(WrongState, match=f"^the search is {state}: there is nothing to change$"):
+        ledger.request_changes({"num_replicas": 4})
+    assert contents() == before
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "failed"])

@@ -8,7 +8,7 @@ import pytest
 
 from deploy import autoscaler
 from deploy.autoscaler import RoomRequest, has_autoscaler
-from workers.child import ChildrenSettings
+from workers.children_settings import ChildrenSettings
 
 CHILDREN = ChildrenSettings(num_cpus=1.0, num_gpus=0.5)
 

@@ -7,7 +7,7 @@ import ray
 from deploy.cli import main
 from deploy.cluster import ClusterError, Shortage, check_machine, cluster, shortage
 from deploy.settings_file import load_settings
-from workers.slots import Node
+from workers.node import Node
 
 
 def settings(**children):

@@ -45,6 +45,9 @@ class Replicas:
     def drain(self):
         self.told.append("drain")
 
+    def scale(self, children, num_replicas):
+        self.told.append((children.per_gpu_node, num_replicas))
+
     def rebalance(self):
         pass
 
@@ -82,7 +85,7 @@ class Stage:
             settings,
             self.run,
             self.ledger,
-            SimpleNamespace(check=self._check_life),  # for the heartbeat
+            SimpleNamespace(check=self._check_life, life=self.life),  # for the heartbeat
             self,  # for the supervisor
             watcher,
             lambda: self.is_stopping,
@@ -281,6 +284,83 @@ def test_replicas_that_are_no_more_finish_what_they_had_recorded(stage):
     stage.at(2, stage.return_replicas)
     stage.follow(num_replicas=7)
     assert stage.replicas.told == ["finish 7", "work", "drain"]
+
+
+def ask(stage, **changes):
+    """Ask for changes of the settings of the children, and of num_replicas."""
+    stage.ledger.request_changes(
+        {key if key == "num_replicas" else f"children.{key}": n for key, n in changes.items()}
+    )
+
+
+def test_search_goes_on_with_what_is_asked_of_it(stage):
+    before = load_settings(overrides=["children.num_gpus=1", "shards.host=node"])
+    stage.run.keep(before)
+    stage.at(2, lambda: ask(stage, per_gpu_node=3, num_replicas=5))
+    stage.at(4, lambda: ask(stage, per_gpu_node=None))
+    stage.at(6, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(7, stage.return_replicas)
+    course = stage.course()
+
+    course.follow(stage.replicas)
+
+    assert stage.replicas.told == ["work", (3, 5), (None, 5), "drain"]
+    assert stage.said == [
+        "the search goes on with children.per_gpu_node=3, num_replicas=5",
+        "the search goes on with children.per_gpu_node=none",
+    ]
+    # It is resumed like this, its new replicas have certificates, and nothing else has changed.
+    assert stage.run.settings == before.model_copy(update={"num_replicas": 5})
+    assert {f"replica-{replica}.pem" for replica in range(5)} <= {
+        path.name for path in stage.run.certificates_path.iterdir()
+    }
+    assert course.settings == load_settings().model_copy(
+        update={"num_replicas": 5, "children": before.children}
+    )
+    assert stage.shown[-1].requested_changes is None
+
+
+def test_what_cannot_be_is_refused_and_the_search_goes_on_as_it_was(stage):
+    before = stage.run.settings
+    stage.at(2, lambda: ask(stage, per_gpu_node=3))  # where children train on CPUs
+    stage.at(3, lambda: ask(stage, num_replicas=0))
+    stage.at(6, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(7, stage.return_replicas)
+    assert stage.follow() == ("finished", "")
+    assert stage.replicas.told == ["work", "drain"]
+    assert [said.splitlines()[1] for said in stage.said] == [
+        "  - children: per_gpu_node=3: must be none where num_gpus=0, since children train on CPUs "
+        "then; num_cpus says how many fit on a node",
+        "  - num_replicas=0: must be greater than or equal to 1",
+    ]
+    assert all(said.startswith("the search goes on as it was: 1 mistake") for said in stage.said)
+    assert stage.run.settings == before
+    assert stage.shown[-1].requested_changes is None
+
+
+def test_search_that_drains_is_not_scaled(stage):
+    stage.record(0.1)
+    stage.at(2, lambda: stop_by_signal(stage))
+    stage.at(3, lambda: ask(stage, num_replicas=9))
+    stage.at(6, stage.return_replicas)
+    assert stage.follow() == ("stopped", "stopped by a signal")
+    assert stage.replicas.told == ["work", "drain"]
+
+
+def test_changes_that_cannot_be_answered_now_are_seen_to_later(stage, monkeypatch):
+    answer, failures = stage.ledger.answer_changes, [LedgerUnavailable("the database is gone")]
+
+    def answer_later(*arguments):
+        if failures:
+            raise failures.pop()
+        answer(*arguments)
+
+    monkeypatch.setattr(stage.ledger, "answer_changes", answer_later)
+    stage.at(2, lambda: ask(stage, num_replicas=9))
+    stage.at(6, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(7, stage.return_replicas)
+    stage.follow()
+    assert stage.replicas.told == ["work", (None, 9), "drain"]
 
 
 def test_deaths_are_forgiven_whenever_a_trial_has_been_recorded(stage):

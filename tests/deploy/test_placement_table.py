@@ -7,8 +7,8 @@ import pytest
 from deploy.placement_table import placement_table
 from deploy.settings_file import load_settings
 from workers import placement
+from workers.node import Node
 from workers.placement import Placement
-from workers.slots import Node
 
 
 def node(name, **total):
@@ -43,6 +43,21 @@ child workers  16      1 CPU, 0.5 GPU    10.0.0.2 (4)  room for so many; more as
 def test_table_says_what_goes_where_and_why(table):
     head, gpus = node("10.0.0.1", CPU=8.0), node("10.0.0.2", CPU=8.0, GPU=2.0)
     assert table(head, gpus) == TABLE.splitlines()
+
+
+def test_children_that_are_counted_node_by_node_are_so_in_the_table(table):
+    small, large = node("10.0.0.1", CPU=8.0, GPU=1.0), node("10.0.0.2", CPU=64.0, GPU=8.0)
+    row = table(small, large, **{"children.num_gpus": 1, "children.per_gpu_node": 2})[4]
+    assert "1 CPU, 0.5 GPU or 1 CPU, 1 GPU" in row
+    assert "10.0.0.1 (2), 10.0.0.2 (2)" in row
+    assert row.endswith("at most children.per_gpu_node=2 on each; more as nodes join")
+    waiting = table(
+        node("10.0.0.1", CPU=8.0), **{"children.num_gpus": 1, "children.per_gpu_node": 2}
+    )
+    assert [cell.strip() for cell in waiting[4].split("  ") if cell][-2:] == [
+        "no node yet",
+        "at most children.per_gpu_node=2 on each; more as nodes join",
+    ]
 
 
 def test_cluster_of_gpu_nodes_alone_has_the_shards_there_too(table):

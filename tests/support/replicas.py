@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 import ray
@@ -14,12 +15,14 @@ from support.actors import Living
 from workers.pool import PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import control
+from workers.slots import Slot, first
 
 
 class NotingReplica(Living):
     """Takes the place of a ReplicaProcess: notes what it is told, and has the workers it is given.
 
-    It works until it is drained, or until a file of its name is in the folder.
+    It works until it is drained, or until a file of its name is in the folder. Others say how many
+    of its workers start still, or leave, and that none can be constructed.
     """
 
     def __init__(
@@ -29,14 +32,14 @@ class NotingReplica(Living):
         plan: Any,
         ledger: str,
         data: list[Any],
-        num_workers: int,
+        slots: Counter[Slot],
     ) -> None:
         assert (ledger, ray.get(data[0])) == ("ledger", "data")
         self._name = f"replica-{replica}"
         self._folder = setup.log_dir
-        self._num_workers = num_workers
+        self._slots = slots
         self._is_drained = threading.Event()
-        self._note("born", num_workers, os.getpid())
+        self._note("born", _listed(slots), os.getpid())
 
     def run(self) -> None:
         self._note("run")
@@ -51,16 +54,26 @@ class NotingReplica(Living):
         self._is_drained.set()
 
     @control
-    def resize(self, num_workers: int) -> None:
-        self._num_workers = num_workers
-        self._note("resize", num_workers)
+    def resize(self, slots: Counter[Slot]) -> None:
+        self._slots = slots
+        self._note("resize", _listed(slots))
 
     @control
     def status(self) -> PoolStatus:
-        path = self._folder / f"{self._name}-starting"
-        num_starting = min(int(path.read_text()) if path.exists() else 0, self._num_workers)
-        return PoolStatus(self._num_workers, self._num_workers - num_starting)
+        starting = first(self._told("starting"), self._slots)
+        unborn = "RuntimeError: no CUDA device" if self._told("unborn") else ""
+        return PoolStatus(self._slots, self._slots - starting, self._told("leaving"), unborn)
+
+    def _told(self, what: str) -> int:
+        """Give what a test wrote for it."""
+        path = self._folder / f"{self._name}-{what}"
+        return int(path.read_text()) if path.exists() else 0
 
     def _note(self, *what: object) -> None:
         with (self._folder / f"{self._name}.notes").open("a") as notes:
             notes.write(f"{json.dumps(what)}\n")
+
+
+def _listed(slots: Counter[Slot]) -> list[tuple[str, float, int]]:
+    """Give (place, GPUs of each, number) for each kind of slot."""
+    return [(slot.place, slot.num_gpus, number) for slot, number in slots.items()]

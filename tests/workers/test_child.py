@@ -18,9 +18,10 @@ from child.data.digits import DigitsSettings
 from child.images.task import ImageTask
 from child.images.training_settings import ImageTrainingSettings
 from controller.replica import Child
-from workers.child import ChildrenSettings, ChildWorker
+from workers.child import ChildWorker
 from workers.gpu_gate import GpuGate
 from workers.process import ProcessSetup
+from workers.slots import Slot
 
 DATA = DigitsSettings(num_validation=300, num_test=1000).load()
 QUICK = {
@@ -45,9 +46,9 @@ def make_worker(tmp_path, monkeypatch):
     def make(**training):
         settings = ImageTrainingSettings.model_validate(QUICK | training)
         task = replace(TASK, training=settings)
-        children = ChildrenSettings(num_gpus=0.0)
+        slot = Slot("here", num_cpus=1.0, num_gpus=0.0)
         setup = ProcessSetup(tmp_path)
-        return ChildWorker(setup, "child", task, DATA.search, children)
+        return ChildWorker(setup, "child", task, DATA.search, slot)
 
     yield make
     for handler in root.handlers[len(before) :]:
@@ -149,8 +150,8 @@ def test_worker_for_whose_data_a_shared_gpu_has_no_room_waits_to_be_alone(tmp_pa
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
 
-    children = ChildrenSettings(num_gpus=0.5)
-    ChildWorker(ProcessSetup(tmp_path), "child", TASK, DATA.search, children)
+    slot = Slot("here", num_cpus=1.0, num_gpus=0.5)
+    ChildWorker(ProcessSetup(tmp_path), "child", TASK, DATA.search, slot)
 
     assert entered == ["shared", "alone"]
     assert made == ["cuda", "cuda"]

@@ -1,9 +1,9 @@
 """What a search may use of a cluster."""
 
 from workers import placement
+from workers.node import Node
 from workers.placement import Need, Placement
 from workers.remote import ANYWHERE, THIS_MACHINE
-from workers.slots import Node
 
 MEBI = 2**20
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,16 @@ from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import Convolution, Layer
 from child.result import TrialResult
 from controller.children import Child
-from workers.pool import UNBORN_WAIT_S, ChildPool, PoolStatus
+from workers.pool import UNBORN_WAIT_S, UNPLACED_WAIT_S, ChildPool, PoolStatus
 from workers.pulse import FROZEN_AFTER_S, PING_EVERY_S
-from workers.remote import result_of, spawn, summary_of
+from workers.remote import THIS_MACHINE, result_of, spawn, summary_of
+from workers.slots import Slot
 
 pytestmark = pytest.mark.usefixtures("cluster")
+
+
+SLOT = Slot("here", num_cpus=1.0, num_gpus=0.0)
+SHARED = Slot("here", num_cpus=1.0, num_gpus=0.5)
 
 
 class Worker(Living):
@@ -75,12 +81,13 @@ def notes(tmp_path):
 
 @pytest.fixture
 def make(tmp_path):
-    """Give a function that makes a pool; its workers end after the test."""
+    """Give a function that makes a pool of so many workers; these end after the test."""
     pools = []
 
-    def pool(num_workers, kind=Worker, *arguments, max_deaths=2, **options):
+    def pool(number, kind=Worker, *arguments, max_deaths=2, slot=SLOT, **options):
         arguments = arguments or (tmp_path,)
-        pools.append(ChildPool(lambda: spawn(kind, *arguments), num_workers, max_deaths, **options))
+        slots = number if isinstance(number, Counter) else Counter({slot: number})
+        pools.append(ChildPool(lambda _: spawn(kind, *arguments), slots, max_deaths, **options))
         return pools[-1]
 
     yield pool
@@ -117,7 +124,7 @@ def trained(pool, *trials):
 
 
 def warm_up(pool, number):
-    advance(pool, lambda _: pool.status.num_ready == number, f"{number} workers that are ready")
+    advance(pool, lambda _: pool.status.ready.total() == number, f"{number} workers that are ready")
 
 
 def test_every_child_is_trained_once_by_fewer_workers_than_children(make, notes):
@@ -150,8 +157,8 @@ def test_worker_that_dies_while_it_trains_nothing_is_replaced_at_no_trials_cost(
     [before] = [pid_of(worker.actor) for worker in pool._workers]
     os.kill(before, signal.SIGKILL)
     clock.advance(PING_EVERY_S)  # its pulse is not felt all the time
-    advance(pool, lambda _: pool.status.num_ready == 0, "a death that is noticed")
-    assert pool.status.num_starting == 1
+    advance(pool, lambda _: pool.status.ready.total() == 0, "a death that is noticed")
+    assert pool.status.starting == Counter({SLOT: 1})
 
     assert trained(pool, 1)[1].state == "completed"
     assert before not in [pid for _, pid in notes.begun()]
@@ -186,7 +193,7 @@ def test_pool_that_is_made_larger_trains_more_at_once_without_waiting(make, note
     advance(pool, lambda _: notes.trials() == [1], "the first child in training")
     assert pool.num_workers == 1
 
-    pool.resize(2)
+    pool.resize(Counter({SLOT: 2}))
     advance(pool, lambda _: notes.trials() == [1, 2], "both in training, and none ended")
 
     assert pool.num_workers == 2
@@ -199,11 +206,11 @@ def test_pool_that_is_made_smaller_lets_those_in_training_finish(make, notes, tm
     begin(pool, 1, 2, 3, 4)
     advance(pool, lambda _: notes.trials() == [1, 2], "two children in training")
 
-    pool.resize(1)
+    pool.resize(Counter({SLOT: 1}))
     pool.ended()
     assert len(pool._workers) == 2
     # The other is one too many.
-    assert pool.status == PoolStatus(num_wanted=1, num_ready=1)
+    assert pool.status == PoolStatus(Counter({SLOT: 1}), Counter({SLOT: 1}), num_leaving=1)
     notes.end(1)
     results = advance(pool, bool, "the first result")
     assert pool.ended() == []
@@ -213,7 +220,7 @@ def test_pool_that_is_made_smaller_lets_those_in_training_finish(make, notes, tm
 
     assert {result.state for _, result in results} == {"completed"}
     assert notes.trials() == [1, 2, 3, 4]  # none was begun twice
-    assert pool.status == PoolStatus(num_wanted=1, num_ready=1)
+    assert pool.status == PoolStatus(Counter({SLOT: 1}), Counter({SLOT: 1}))
     # Those that were begun later had the worker that stayed.
     assert len({pid for trial, pid in notes.begun() if trial > 2}) == 1
 
@@ -225,7 +232,7 @@ def test_pool_that_is_to_have_no_workers_finishes_what_trains_and_begins_nothing
     begin(pool, 1, 2)
     advance(pool, lambda _: notes.trials() == [1], "a child in training")
 
-    pool.resize(0)
+    pool.resize(Counter())
     assert pool.num_workers == 1  # the one that trains still
     notes.end(1)
     results = advance(pool, bool, "its result")
@@ -233,8 +240,8 @@ def test_pool_that_is_to_have_no_workers_finishes_what_trains_and_begins_nothing
     pool.ended()
 
     assert pool.num_workers == 0
-    assert pool.status == PoolStatus(num_wanted=0, num_ready=0)
-    pool.resize(1)  # and back
+    assert pool.status == PoolStatus(Counter(), Counter())
+    pool.resize(Counter({SLOT: 1}))  # and back
     assert [t for t, _ in advance(pool, bool, "what waited")] == [2]
 
 
@@ -242,7 +249,7 @@ def test_pool_without_workers_notices_within_a_second_that_it_got_some(make, mon
     monkeypatch.setattr("workers.pool.WAIT_S", 30.0)
     pool = make(0)
     begin(pool, 1)
-    threading.Timer(0.2, pool.resize, [1]).start()
+    threading.Timer(0.2, pool.resize, [Counter({SLOT: 1})]).start()
     began = time.monotonic()
     assert pool.ended() == []
     assert time.monotonic() - began < 5
@@ -261,9 +268,9 @@ def test_child_that_is_forgotten_is_never_begun_and_one_in_training_ends(make, n
 
 def test_status_counts_workers_that_start_until_they_can_train(make):
     pool = make(2)
-    assert pool.status == PoolStatus(num_wanted=2, num_ready=0)
+    assert pool.status == PoolStatus(Counter({SLOT: 2}), Counter())
     warm_up(pool, 2)
-    assert pool.status == PoolStatus(num_wanted=2, num_ready=2)
+    assert pool.status == PoolStatus(Counter({SLOT: 2}), Counter({SLOT: 2}))
 
 
 class Failing(Living):
@@ -293,9 +300,10 @@ def test_worker_that_cannot_be_constructed_leaves_the_others_alone_and_is_tried_
 ):
     kinds = iter([Worker, Unborn, Worker])
     clock = FakeClock()
-    pool = ChildPool(lambda: spawn(next(kinds), tmp_path, {}), 2, max_deaths=3, clock=clock)
+    slots = Counter({SLOT: 2})
+    pool = ChildPool(lambda _: spawn(next(kinds), tmp_path, {}), slots, max_deaths=3, clock=clock)
     deadline = time.monotonic() + START_S
-    while len(pool._workers) > 1 or pool.status.num_ready < 1:
+    while len(pool._workers) > 1 or not pool.status.ready:
         assert time.monotonic() < deadline, "one that lives, and one that never did"
         pool.ended()
     assert set(trained(pool, 1)) == {1}
@@ -307,12 +315,74 @@ def test_worker_that_cannot_be_constructed_leaves_the_others_alone_and_is_tried_
         ray.kill(worker.actor)
 
 
-def test_worker_that_cannot_be_constructed_is_no_trials_fault(tmp_path):
-    kinds = iter([Worker, Unborn])
-    pool = ChildPool(lambda: spawn(next(kinds), tmp_path, {1: 1}), num_workers=1, max_deaths=3)
+def test_worker_that_cannot_be_constructed_is_no_trials_fault_and_its_reason_is_told(tmp_path):
+    kinds = iter([Worker, Unborn, Worker])
+    clock = FakeClock()
+    slots = Counter({SLOT: 1})
+    pool = ChildPool(
+        lambda _: spawn(next(kinds), tmp_path, {1: 1}), slots, max_deaths=3, clock=clock
+    )
     begin(pool, 1)
-    with pytest.raises(ray.exceptions.RayActorError, match="no CUDA device"):
-        advance(pool, bool, "the error")
+    assert advance(pool, lambda _: pool.status.unborn, "the reason") == []
+    assert pool.status.unborn == "RuntimeError: children.num_gpus=1: no CUDA device"
+    assert pool.status.starting == slots
+    assert pool.num_workers == 0  # whoever has trials in flight gives them back
+    pool.ended()
+    assert pool._workers == []
+
+    clock.advance(UNBORN_WAIT_S)
+    [(trial, result)] = advance(pool, bool, "the result of a worker that was tried later")
+
+    assert (trial, result.state) == (1, "completed")
+    assert pool.status == PoolStatus(slots, slots)
+    assert pool.num_workers == 1
+    ray.kill(pool._workers[0].actor)
+
+
+def test_worker_whose_node_is_gone_is_tried_again_after_a_while(tmp_path):
+    places = iter(["ab" * 28, THIS_MACHINE])
+    clock, slots = FakeClock(), Counter({SLOT: 1})
+    spawned = []
+
+    def spawn_somewhere(_):
+        spawned.append(spawn(Worker, tmp_path, place=next(places)))
+        return spawned[-1]
+
+    pool = ChildPool(spawn_somewhere, slots, max_deaths=3, clock=clock)
+    advance(pool, lambda _: not pool._workers, "the end of the first")
+    pool.ended()
+    assert len(spawned) == 1
+    assert not pool.status.unborn
+
+    clock.advance(UNPLACED_WAIT_S)
+    warm_up(pool, 1)
+    ray.kill(spawned[1])
+
+
+def test_workers_whose_slots_are_replaced_finish_their_child_before_others_are_started(
+    make, notes, tmp_path
+):
+    pool = make(2, Worker, tmp_path, {}, [1, 2])
+    begin(pool, 1, 2, 3)
+    advance(pool, lambda _: notes.trials() == [1, 2], "two children in training")
+    old = [worker.actor for worker in pool._workers]
+
+    other = Slot("there", num_cpus=1.0, num_gpus=0.0)
+    pool.resize(Counter({other: 1}))
+    advance(pool, lambda _: pool.status.ready == Counter({other: 1}), "the new one")
+    assert pool.status.num_leaving == 2
+    results = advance(pool, bool, "the result of the child that waited")
+    assert [trial for trial, _ in results] == [3]  # the new one has trained it
+    notes.end(1, 2)
+    results += advance(pool, lambda results: len(results) == 2, "the other results")
+    pool.ended()
+
+    assert sorted(trial for trial, _ in results) == [1, 2, 3]
+    assert pool.status == PoolStatus(Counter({other: 1}), Counter({other: 1}))
+    assert not {worker.actor for worker in pool._workers} & set(old)
+    for actor in old:
+        with pytest.raises(ray.exceptions.RayActorError):
+            pid_of(actor)
 
 
 def test_worker_whose_child_raises_ends_the_round_with_its_error(make):
@@ -336,7 +406,7 @@ class Crowded(Living):
 
 
 def test_child_that_runs_out_of_the_memory_of_a_shared_gpu_is_tried_once_more_alone(make):
-    results = trained(make(2, Crowded, shares_gpu=True), 1, 2, 3)
+    results = trained(make(2, Crowded, slot=SHARED), 1, 2, 3)
 
     assert {t: (r.state, r.num_parameters) for t, r in results.items()} == {
         1: ("completed", 1),

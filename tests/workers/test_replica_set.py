@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import pytest
 import ray
@@ -17,21 +17,28 @@ from support.runs import is_alive
 from support.waiting import wait_until
 
 from workers import replica_set
-from workers.child import ChildrenSettings
+from workers.children_settings import ChildrenSettings
+from workers.node import Node
 from workers.placement import Placement
 from workers.process import ProcessSetup
 from workers.replica_set import ASK_EVERY_S, LOOK_EVERY_S, START_PATIENCE_S, ReplicaSet
 from workers.seats import Seats
-from workers.slots import Node
-from workers.supervisor import Supervisor
+from workers.supervisor import ProcessFailed, Supervisor
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
 NUM_REPLICAS = 2
-PLAN = SimpleNamespace(
-    children=ChildrenSettings(per_replica=2, num_cpus=1.0, num_gpus=0.0),
-    placement=Placement(is_spread=False, is_on_gpus=False),
-)
+HERE = Placement(is_spread=False, is_on_gpus=False)
+CHILDREN = ChildrenSettings(per_replica=2, num_cpus=1.0, num_gpus=0.0)
+ON_GPUS = ChildrenSettings(per_replica=2, num_cpus=1.0, per_gpu_node=2)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a replica set knows of a ReplicaPlan."""
+
+    children: ChildrenSettings
+    placement: Placement
 
 
 class Stage:
@@ -44,18 +51,18 @@ class Stage:
         self.nodes = []
         self.set = None
 
-    def start(self, *num_cpus, num_replicas=NUM_REPLICAS):
-        """Start the replicas on nodes of so many CPUs, all of them free."""
-        self.nodes = [node(number, number) for number in num_cpus]
-        setup, data = ProcessSetup(self.folder), ray.put("data")
+    def start(self, *there, num_replicas=NUM_REPLICAS, children=CHILDREN):
+        """Start the replicas on nodes, or on nodes of so many CPUs, all of them free."""
+        self.nodes = [each if isinstance(each, Node) else node(each, each) for each in there]
+        setup, data, plan = ProcessSetup(self.folder), ray.put("data"), Plan(children, HERE)
         self.set = ReplicaSet(
             self.supervisor,
             setup,
-            PLAN,
+            plan,
             "ledger",
             data,
             num_replicas,
-            Seats(PLAN.placement),
+            Seats(plan.placement),
             self.clock,
         )
         self.await_notes(0, "born")
@@ -75,9 +82,9 @@ class Stage:
     def return_from_work(self, replica):
         (self.folder / f"replica-{replica}-returns").touch()
 
-    def has_starting(self, replica, number):
-        """Let so many of a replica's workers wait for their place from now on."""
-        (self.folder / f"replica-{replica}-starting").write_text(str(number))
+    def tell(self, replica, what, number):
+        """Let so many of a replica's workers be starting, leaving or unborn from now on."""
+        (self.folder / f"replica-{replica}-{what}").write_text(str(number))
 
     def look(self):
         """Have the set look at the nodes, and at its replicas' workers if it wants to."""
@@ -88,17 +95,34 @@ class Stage:
             self.set.rebalance()
             time.sleep(0.01)
 
-    def quotas(self):
+    def slots(self, replica):
+        """Give (place, GPUs, number) of the slots that a replica was last told to have."""
+        told = [note[1] for note in self.notes(replica) if note[0] in ("born", "resize")]
+        return [tuple(each) for each in told[-1]] if told else []
+
+    def quotas(self, num_replicas=NUM_REPLICAS):
         """Give how many workers each replica was last told to have."""
-        told = [self.notes(replica) for replica in range(NUM_REPLICAS)]
-        return [[n[1] for n in notes if n[0] in ("born", "resize")][-1] for notes in told]
+        return [sum(each[2] for each in self.slots(r)) for r in range(num_replicas)]
 
     def await_quotas(self, *quotas):
-        wait_until(lambda: self.quotas() == list(quotas), f"quotas {quotas}", START_S)
+        wait_until(lambda: self.quotas(len(quotas)) == list(quotas), f"quotas {quotas}", START_S)
 
 
 def node(total, free):
     return Node("here", {"CPU": float(total)}, {"CPU": float(free)})
+
+
+def gpu_node(name, total, free=None):
+    """Give a node of so many GPUs."""
+    has = [
+        {"CPU": 8.0, "GPU": float(number)} for number in (total, total if free is None else free)
+    ]
+    return Node(name, *has, f"id-of-{name}")
+
+
+def sizes(notes, *kinds):
+    """Give how many workers these notes of a replica were of."""
+    return [sum(each[2] for each in note[1]) for note in notes if note[0] in kinds]
 
 
 @pytest.fixture
@@ -162,7 +186,7 @@ def test_replica_that_dies_after_the_drain_is_drained_again_and_gets_no_workers(
     kinds = [kind for kind, *_ in stage.notes(0)]
     assert kinds.count("born") == 2
     assert kinds[-1] in ("drain", "run")  # which are told at the same time
-    assert [note[1] for note in stage.notes(0) if note[0] == "born"] == [2, 0]
+    assert sizes(stage.notes(0), "born") == [2, 0]
 
 
 def test_replica_of_an_earlier_life_gets_no_workers_and_is_waited_for(stage):
@@ -173,7 +197,7 @@ def test_replica_of_an_earlier_life_gets_no_workers_and_is_waited_for(stage):
         stage.return_from_work(replica)
     wait_until(lambda: returned(stage), "all have returned", START_S)
     assert sorted(note[0] for note in stage.notes(7)) == ["born", "drain", "run"]
-    assert stage.notes(7)[0][1] == 0
+    assert sizes(stage.notes(7), "born") == [0]
 
 
 def test_closed_replicas_end_at_once_and_are_not_replaced(stage):
@@ -195,7 +219,7 @@ def test_replica_that_dies_gets_as_many_workers_as_it_had(stage):
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: [returned(stage), len(stage.said)] == [False, 2], "the death", START_S)
     notes = stage.await_notes(0, "born", "run", "born", "run")
-    assert [note[1] for note in notes if note[0] == "born"] == [2, 2]
+    assert sizes(notes, "born") == [2, 2]
     assert stage.said[1].startswith("replica 0 died and is replaced: ")
 
 
@@ -251,7 +275,7 @@ def test_room_that_a_starting_worker_is_about_to_take_is_not_given_away_twice(st
     stage.start(1)
     stage.await_notes(1, "born")
     stage.nodes = [node(2, 1)]
-    stage.has_starting(0, 1)  # it has been given no place yet
+    stage.tell(0, "starting", 1)  # it has been given no place yet
     stage.look()
     assert stage.quotas() == [1, 0]
 
@@ -286,8 +310,8 @@ def test_workers_that_wait_for_what_others_have_taken_are_given_up_after_three_m
     stage.look()
     stage.await_quotas(2, 2)
     # Somebody else was faster: two of the three new ones find no room.
-    stage.has_starting(0, 1)
-    stage.has_starting(1, 1)
+    stage.tell(0, "starting", 1)
+    stage.tell(1, "starting", 1)
     stage.nodes = [node(4, 0)]
     stage.look()
     stage.clock.advance(START_PATIENCE_S - LOOK_EVERY_S)
@@ -297,7 +321,7 @@ def test_workers_that_wait_for_what_others_have_taken_are_given_up_after_three_m
     stage.await_quotas(2, 0)
     assert stage.said[2].startswith("2 of 4 children train at a time, on 1 of 2 replicas: ")
     # As soon as they give it back it is used.
-    stage.has_starting(0, 0)
+    stage.tell(0, "starting", 0)
     stage.nodes = [node(4, 2)]
     stage.look()
     stage.await_quotas(2, 2)
@@ -324,7 +348,7 @@ def test_worker_whose_place_was_taken_when_it_died_is_given_up_too(stage):
     stage.await_notes(1, "born")
     stage.nodes = [node(4, 0)]
     stage.look()
-    stage.has_starting(1, 2)  # both have died, and somebody else has their place
+    stage.tell(1, "starting", 2)  # both have died, and somebody else has their place
     stage.clock.advance(ASK_EVERY_S)
     stage.look()
     assert stage.quotas() == [2, 2]
@@ -340,3 +364,167 @@ def test_replicas_of_which_all_workers_are_ready_are_left_alone(stage):
     stage.clock.advance(ASK_EVERY_S - LOOK_EVERY_S)
     stage.set.rebalance()
     assert stage.set._asked is None
+
+
+def test_workers_are_counted_node_by_node_where_the_settings_say_so(stage):
+    stage.start(
+        gpu_node("a", 4),
+        gpu_node("b", 1),
+        Node("head", {"CPU": 64.0}, {"CPU": 64.0}),
+        children=ON_GPUS,
+    )
+    stage.await_notes(1, "born")
+    assert stage.slots(0) == [("id-of-a", 1.0, 2)]
+    assert stage.slots(1) == [("id-of-b", 0.5, 2)]  # which share its one
+    assert stage.said == ["4 children train at a time"]
+
+
+def test_node_of_counted_workers_that_leaves_takes_those_alone(stage):
+    stage.start(gpu_node("a", 4), gpu_node("b", 4), children=ON_GPUS)
+    stage.await_notes(1, "born")
+    stage.nodes = [gpu_node("b", 4, 2)]
+    stage.look()
+    stage.await_quotas(2, 0)
+    assert stage.slots(0) == [("id-of-b", 1.0, 2)]
+    assert stage.said[1] == (
+        "2 of 4 children train at a time, on 1 of 2 replicas: the cluster has no room for more "
+        "now, with children.per_gpu_node=2"
+    )
+    stage.nodes = [gpu_node("b", 4, 2), gpu_node("c", 4)]
+    stage.look()
+    stage.await_quotas(2, 2)
+    assert [stage.slots(0), stage.slots(1)] == [[("id-of-b", 1.0, 2)], [("id-of-c", 1.0, 2)]]
+
+
+def test_search_that_is_scaled_on_its_gpu_nodes_gives_every_replica_other_slots(stage):
+    replicas = stage.start(gpu_node("a", 2), children=ON_GPUS)
+    stage.await_notes(1, "born")
+    assert [stage.slots(0), stage.slots(1)] == [[("id-of-a", 1.0, 2)], []]
+    stage.nodes = [gpu_node("a", 2, 0)]
+
+    replicas.scale(ON_GPUS.model_copy(update={"per_gpu_node": 4}), NUM_REPLICAS)
+    stage.look()
+    # Nothing is free as long as the workers of before train.
+    stage.await_quotas(0, 0)
+    stage.tell(0, "leaving", 2)
+    for _ in range(4):
+        stage.look()
+    assert replicas.demand[1] == 0
+    assert stage.said[1:] == [
+        "0 of 4 children train at a time, on 0 of 2 replicas: more as those end that have begun "
+        "before"
+    ]
+    stage.tell(0, "leaving", 1)
+    stage.nodes = [gpu_node("a", 2, 1)]
+    stage.look()
+    stage.await_quotas(2, 0)
+    assert stage.slots(0) == [("id-of-a", 0.5, 2)]
+    stage.tell(0, "leaving", 0)
+    stage.nodes = [gpu_node("a", 2, 1)]  # what the second one had
+    stage.look()
+    stage.await_quotas(2, 2)
+    assert stage.slots(1) == [("id-of-a", 0.5, 2)]
+    assert stage.said[-1] == "4 children train at a time"
+
+
+def test_fewer_children_on_a_node_leave_those_that_stay_alone(stage):
+    replicas = stage.start(gpu_node("a", 2), gpu_node("b", 2), children=ON_GPUS)
+    stage.await_notes(1, "born")
+    stage.nodes = [gpu_node("a", 2, 0), gpu_node("b", 2, 0)]
+    replicas.scale(ON_GPUS.model_copy(update={"per_gpu_node": 1}), NUM_REPLICAS)
+    stage.look()
+    stage.await_quotas(2, 0)
+    assert sorted(stage.slots(0)) == [("id-of-a", 1.0, 1), ("id-of-b", 1.0, 1)]
+
+
+def test_replicas_that_are_added_work_at_once_and_get_their_workers(stage):
+    replicas = stage.start(8)
+    replicas.work()
+    stage.await_notes(1, "born", "run")
+    stage.nodes = [node(8, 4)]
+    replicas.scale(CHILDREN, 4)
+    for replica in (2, 3):
+        wait_until(lambda r=replica: "run" in kinds(stage, r), f"replica {replica}", START_S)
+    assert stage.quotas(4) == [2, 2, 0, 0]
+    stage.look()
+    stage.await_quotas(2, 2, 2, 2)
+    assert stage.said == ["4 children train at a time", "8 children train at a time"]
+    assert not replicas.has_returned
+
+
+def kinds(stage, replica):
+    return [kind for kind, *_ in stage.notes(replica)]
+
+
+def test_replicas_that_are_too_many_finish_and_end(stage):
+    replicas = stage.start(8)
+    replicas.work()
+    [[_, _, pid], _] = stage.await_notes(1, "born", "run")
+    replicas.scale(CHILDREN, 1)
+    wait_until(lambda: not is_alive(pid) or supervised(stage), "the end of the other", START_S)
+    assert stage.quotas() == [2, 0]
+    assert sorted(kinds(stage, 1)[2:]) == ["drain", "resize"]
+    assert "drain" not in kinds(stage, 0)
+    # It is not looked after any more, and the search does not wait for it.
+    stage.return_from_work(0)
+    wait_until(lambda: returned(stage), "all have returned", START_S)
+    assert len(stage.supervisor._processes) == 1
+    assert stage.said == ["4 children train at a time", "2 children train at a time"]
+
+
+def supervised(stage):
+    """Look after the replicas as the course of a search does."""
+    stage.supervisor.check()
+    stage.clock.advance(LOOK_EVERY_S)
+    stage.set.rebalance()
+
+
+def test_replica_that_dies_while_it_finishes_is_replaced_by_one_that_takes_nothing_new(stage):
+    replicas = stage.start(8)
+    replicas.work()
+    [[_, _, pid], _] = stage.await_notes(1, "born", "run")
+    os.kill(pid, signal.SIGSTOP)  # so that it cannot return first
+    replicas.scale(CHILDREN, 1)
+    replicas.scale(CHILDREN, 2)  # and is wanted back
+    os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: supervised(stage) or kinds(stage, 1).count("born") == 3, "the third life", START_S
+    )
+    lives = [note[0] for note in stage.notes(1) if note[0] in ("born", "drain")]
+    # The second is drained at once; the third begins when that has ended, and stays.
+    assert lives == ["born", "born", "drain", "born"]
+    assert sizes(stage.notes(1), "born") == [2, 0, 2]
+    wait_until(lambda: kinds(stage, 1)[-1] in ("run", "resize"), "its work", START_S)
+    assert not returned(stage)
+
+
+def test_worker_that_cannot_be_constructed_is_tried_again_where_others_could(stage):
+    stage.start(4)
+    stage.tell(1, "starting", 2)
+    stage.tell(1, "unborn", 1)
+    stage.clock.advance(ASK_EVERY_S)
+    stage.look()  # the other replica's train
+    stage.tell(0, "starting", 2)
+    stage.look()  # no more, but they could
+    assert stage.quotas() == [2, 2]
+
+
+def test_search_of_which_no_worker_was_ever_constructed_fails_at_once(stage):
+    stage.start(4)
+    for replica in range(NUM_REPLICAS):
+        stage.tell(replica, "starting", 2)
+    stage.clock.advance(ASK_EVERY_S)
+    stage.look()
+    stage.tell(1, "unborn", 1)
+    with pytest.raises(ProcessFailed, match="no child worker could be started: RuntimeError: no C"):
+        stage.look()
+
+
+def test_demand_is_for_the_children_that_have_no_place_until_they_drain(stage):
+    replicas = stage.start(1)
+    assert replicas.demand == ({"CPU": 1.0}, 3)
+    stage.nodes = [node(1, 0), node(2, 2)]
+    stage.look()
+    assert replicas.demand == ({"CPU": 1.0}, 1)
+    replicas.drain()
+    assert replicas.demand == ({"CPU": 1.0}, 0)

@@ -3,10 +3,10 @@
 import pytest
 
 from workers import placement
+from workers.node import Node
 from workers.placement import Need, Placement
 from workers.remote import ANYWHERE, THIS_MACHINE
 from workers.seats import Seats
-from workers.slots import Node
 
 MEBI = 2**20
 SMALL = Need(0.1, 400 * MEBI)

@@ -293,6 +293,16 @@ def test_process_that_is_killed_on_purpose_is_not_replaced(supervisor, start, cl
     assert said == []
 
 
+def test_process_that_is_ended_is_not_looked_after_any_more(supervisor, start, clock, said):
+    process = start()
+    pid = pid_of(process.actor)
+    supervisor.end(process)
+    wait_until(lambda: not is_alive(pid), "its end", START_S)
+    clock.advance(START_TIMEOUT_S)
+    supervisor.check()
+    assert (process.actor, supervisor._processes, said) == (None, [], [])
+
+
 def test_process_that_ray_killed_because_memory_ran_out_is_replaced(supervisor, start, said):
     process = start(Starved)
     before = process.actor
