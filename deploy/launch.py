@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -253,6 +254,7 @@ def _processes(
                 spawner_of_shard(shard),
                 lambda actor: actor.serve.remote(),
                 retry_on=(StateError,),
+                has_room=partial(seats.has_seat, f"shard {shard}"),
             )
             process.work()
             shards.append(process)

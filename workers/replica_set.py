@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -65,7 +66,7 @@ class ReplicaSet:
         self._clock = clock
         self._num_replicas = num_replicas
         self._is_working = self._is_draining = self._has_trained = False
-        self._is_changing = False  # workers are to end whose slots are no more
+        self._is_leaving = False  # workers finish a child whose slots are no more
         self._settled_at = clock()
         self._nodes: list[Node] = []
         self._slots = Counter[Slot]()
@@ -91,7 +92,7 @@ class ReplicaSet:
 
         The resources of one node, by Ray's names, and how often.
         """
-        is_enough = self._is_draining or self._is_changing
+        is_enough = self._is_draining or self._is_leaving or not self._is_settled
         num_missing = 0 if is_enough else max(0, self._num_wanted - self._slots.total())
         place = self._plan.placement.of_children
         return demand(self._plan.children, self._nodes, place, num_missing)
@@ -119,7 +120,7 @@ class ReplicaSet:
         self._plan = replace(self._plan, children=children)
         self._num_replicas = num_replicas
         self._look_at = self._ask_at = self._clock()
-        self._is_changing, self._settled_at = True, self._clock() + SETTLE_S
+        self._settled_at = self._clock() + SETTLE_S
         self._asked = None
         while len(self._replicas) > num_replicas:
             process = self._replicas.pop()
@@ -170,7 +171,8 @@ class ReplicaSet:
             self._starting_since = None
             self._ask_at = self._clock() + LOOK_EVERY_S
             self._deal(slots)
-        self._tell()
+        if self._is_settled or self._is_leaving or slots.total() == self._num_wanted:
+            self._tell()
 
     def close(self) -> None:
         """End them all at once."""
@@ -180,6 +182,11 @@ class ReplicaSet:
     @property
     def _num_wanted(self) -> int:
         return self._num_replicas * self._plan.children.per_replica
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the replicas know of the last change, and have said what it means for them."""
+        return self._clock() >= self._settled_at
 
     def _rooms(self) -> list[Room]:
         placement = self._plan.placement
@@ -193,15 +200,14 @@ class ReplicaSet:
             ready += status.ready
             starting += status.starting
         self._check_births(ready, statuses)
-        is_settled = self._clock() >= self._settled_at
-        self._is_changing = not is_settled or any(status.num_leaving for status in statuses)
+        self._is_leaving = any(status.num_leaving for status in statuses)
         if not starting:
             self._starting_since = None
         elif self._starting_since is None:
             self._starting_since = self._clock()
         elif self._clock() - self._starting_since > START_PATIENCE_S:
             starting.clear()  # they wait for what others have taken
-        is_moving = starting or self._is_changing
+        is_moving = starting or self._is_leaving or not self._is_settled
         self._ask_at = self._clock() + (LOOK_EVERY_S if is_moving else ASK_EVERY_S)
         # Those that start may have been given their place already, or not.
         fitting = {
@@ -246,7 +252,10 @@ class ReplicaSet:
             replica = len(self._replicas)
             if replica in self._finishing:
                 return  # there is never more than one of a number
-            process = self._supervisor.start(f"replica {replica}", self._spawner(replica), _run)
+            who = f"replica {replica}"
+            process = self._supervisor.start(
+                who, self._spawner(replica), _run, has_room=partial(self._seats.has_seat, who)
+            )
             if self._is_working:
                 process.work()
             self._replicas.append(process)
@@ -296,7 +305,9 @@ class ReplicaSet:
     def _tell(self) -> None:
         wanted, there = self._num_wanted, self._slots.total()
         if there == wanted:
-            text = f"{wanted} children train at a time"
+            text = (
+                f"{wanted} children train at a time" if wanted > 1 else "1 child trains at a time"
+            )
         else:
             working = sum(bool(mine) for mine in self._shares)
             text = (
@@ -308,7 +319,7 @@ class ReplicaSet:
             self._supervisor.say(text)
 
     def _why_not_more(self) -> str:
-        if self._is_changing:
+        if self._is_leaving:
             return "more as those end that have begun before"
         limit = self._plan.children.per_gpu_node
         why = "the cluster has no room for more now"

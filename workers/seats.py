@@ -42,6 +42,10 @@ class Seats:
         self._taken[who] = chosen.node_id, need
         return chosen.node_id
 
+    def has_seat(self, who: str) -> bool:
+        """Tell whether a node was found for a process, or it waits for one."""
+        return not self._placement.is_spread or who in self._taken
+
     def _left(self, node: Node) -> Node:
         """Give a node with what is left of it by Ray's count, and by ours."""
         needs = [need for node_id, need in self._taken.values() if node_id == node.node_id]

@@ -40,6 +40,7 @@ class Supervised:
         work: Callable[[Any], Any] | None,
         is_restarted: bool,
         retry_on: tuple[type[Exception], ...],
+        has_room: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         """Start the process.
@@ -50,6 +51,8 @@ class Supervised:
                 it only answers calls.
             is_restarted: whether Ray puts another in the place of one that dies.
             retry_on: what its work may raise that another in its place may not meet.
+            has_room: whether a node was found for it. If not it may take for ever to start, which
+                is not its fault.
         """
         self.name = name
         self.actor: Any = None
@@ -57,6 +60,7 @@ class Supervised:
         self._begin_work = work
         self._is_restarted = is_restarted
         self._retry_on = retry_on
+        self._has_room = has_room
         self._clock = clock
         self._work: Any = None
         self._is_working = False
@@ -130,6 +134,8 @@ class Supervised:
         self._num_early_deaths = self._num_early_deaths + 1 if is_early else 0
         cause = error.__cause__ if isinstance(error, ProcessDied) else error
         is_late = isinstance(error, ProcessDied) and error.is_at_start and cause is None
+        is_waiting = is_late and not self._has_room()
+        is_late = is_late and not is_waiting
         is_failed_start = is_late or getattr(cause, "actor_init_failed", False)
         self._num_failed_starts = self._num_failed_starts + 1 if is_failed_start else 0
         if self._num_failed_starts >= MAX_FAILED_STARTS:
@@ -148,6 +154,8 @@ class Supervised:
         self._respawn_at = self._clock() + wait_s
         if not wait_s:
             self._start()
+        if is_waiting:
+            return f"{self.name} waits: no node has had room for it so far"
         return f"{self.name} died and is replaced: {reason}"
 
     def _failure(self, how: str, reason: str) -> ProcessFailed:
@@ -183,9 +191,10 @@ class Supervisor:
         *,
         is_restarted: bool = False,
         retry_on: tuple[type[Exception], ...] = (),
+        has_room: Callable[[], bool] = lambda: True,
     ) -> Supervised:
         """Start a process and look after it from now on; see `Supervised`."""
-        process = Supervised(name, spawn, work, is_restarted, retry_on, self._clock)
+        process = Supervised(name, spawn, work, is_restarted, retry_on, has_room, self._clock)
         self._processes.append(process)
         return process
 

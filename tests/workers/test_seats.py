@@ -74,10 +74,21 @@ def test_successor_stays_where_there_is_no_other(seat, alive):
     assert [seat("shard 0"), seat("shard 0")] == ["head", "head"]
 
 
-def test_process_that_fits_nowhere_waits_for_any_node(seat, alive):
+def test_process_that_fits_nowhere_waits_for_any_node(alive, monkeypatch):
+    monkeypatch.setattr(placement, "nodes", lambda: list(alive))
+    seats = Seats(Placement(is_spread=True, is_on_gpus=True))
     alive.append(node("head", num_cpus=0.0))
-    assert seat("shard 0") == ANYWHERE
+    assert seats.seat("shard 0", SMALL) == ANYWHERE
+    assert not seats.has_seat("shard 0")
+    alive.append(OTHER)
+    assert seats.seat("shard 0", SMALL) == "other"
+    assert seats.has_seat("shard 0")
+    alive.remove(OTHER)
+    seats.seat("shard 0", SMALL)
+    assert not seats.has_seat("shard 0")
 
 
 def test_search_on_one_machine_stays_there():
-    assert Seats(Placement(is_spread=False, is_on_gpus=True)).seat("shard 0", SMALL) == THIS_MACHINE
+    seats = Seats(Placement(is_spread=False, is_on_gpus=True))
+    assert seats.seat("shard 0", SMALL) == THIS_MACHINE
+    assert seats.has_seat("shard 0")

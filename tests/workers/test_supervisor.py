@@ -193,6 +193,25 @@ def test_process_that_does_not_start_in_time_is_given_up_after_three_attempts(
     assert len(said) == MAX_FAILED_STARTS - 1
 
 
+def test_process_for_which_no_node_has_room_is_waited_for_and_said_so(
+    supervisor, start, clock, said
+):
+    room = []
+    process = start(Slow, work=None, has_room=lambda: bool(room))
+    for _ in range(MAX_FAILED_STARTS + 1):
+        clock.advance(START_TIMEOUT_S + 1)
+        supervisor.check()
+    assert said == ["the process waits: no node has had room for it so far"] * (
+        MAX_FAILED_STARTS + 1
+    )
+    assert process.actor is not None
+    room.append("there")
+    with pytest.raises(ProcessFailed, match="could not start 3 times"):
+        for _ in range(MAX_FAILED_STARTS):
+            clock.advance(START_TIMEOUT_S + 1)
+            supervisor.check()
+
+
 def let_time_pass(supervisor, clock, seconds=BACKOFF_S):
     """Let so much time pass with each look."""
     check = supervisor.check
