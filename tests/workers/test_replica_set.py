@@ -17,11 +17,12 @@ from support.runs import is_alive
 from support.waiting import wait_until
 
 from workers import replica_set
+from workers.allotment import ASK_EVERY_S, LOOK_EVERY_S
 from workers.children_settings import ChildrenSettings
 from workers.node import Node
 from workers.placement import Placement
 from workers.process import ProcessSetup
-from workers.replica_set import ASK_EVERY_S, LOOK_EVERY_S, START_PATIENCE_S, ReplicaSet
+from workers.replica_set import ReplicaSet
 from workers.seats import Seats
 from workers.supervisor import ProcessFailed, Supervisor
 
@@ -223,35 +224,6 @@ def test_replica_that_dies_gets_as_many_workers_as_it_had(stage):
     assert stage.said[1].startswith("replica 0 died and is replaced: ")
 
 
-@pytest.mark.parametrize(
-    ("num_cpus", "quotas", "said"),
-    [
-        ((4,), [2, 2], "4 children train at a time"),
-        ((2, 2), [2, 2], "4 children train at a time"),
-        ((9,), [2, 2], "4 children train at a time"),
-        (
-            (1, 2),
-            [2, 1],
-            "3 of 4 children train at a time, on 2 of 2 replicas: the cluster has no room for more "
-            "now",
-        ),
-        (
-            (1,),
-            [1, 0],
-            "1 of 4 children train at a time, on 1 of 2 replicas: the cluster has no room for more "
-            "now",
-        ),
-    ],
-)
-def test_search_begins_with_as_many_workers_as_there_is_room_for_and_says_so(
-    stage, num_cpus, quotas, said
-):
-    stage.start(*num_cpus)
-    stage.await_notes(1, "born")
-    assert stage.quotas() == quotas
-    assert stage.said == [said]
-
-
 def test_node_that_joins_is_used_and_said_so(stage):
     stage.start(1)
     stage.nodes = [node(1, 0)]
@@ -271,62 +243,6 @@ def test_node_that_joins_is_used_and_said_so(stage):
     assert stage.said[2:] == ["4 children train at a time"]
 
 
-def test_room_that_a_starting_worker_is_about_to_take_is_not_given_away_twice(stage):
-    stage.start(1)
-    stage.await_notes(1, "born")
-    stage.nodes = [node(2, 1)]
-    stage.tell(0, "starting", 1)  # it has been given no place yet
-    stage.look()
-    assert stage.quotas() == [1, 0]
-
-
-def test_node_that_leaves_takes_its_workers_from_the_last_replicas(stage):
-    stage.start(2, 2)
-    stage.await_notes(1, "born")
-    stage.nodes = [node(2, 0), node(2, 0)]
-    stage.look()
-    stage.nodes = [node(1, 0)]
-    stage.look()
-    stage.await_quotas(1, 0)
-    assert stage.said[1].startswith("1 of 4 children train at a time, on 1 of 2 replicas: ")
-
-
-def test_node_that_leaves_while_they_drain_takes_its_workers_too(stage):
-    stage.start(2, 2).drain()
-    stage.await_notes(1, "born", "drain")
-    stage.nodes = [node(3, 0)]
-    stage.look()
-    stage.await_quotas(2, 1)
-    # They take nothing new, so that they get no more when one joins.
-    stage.nodes = [node(3, 0), node(4, 4)]
-    stage.look()
-    assert stage.quotas() == [2, 1]
-
-
-def test_workers_that_wait_for_what_others_have_taken_are_given_up_after_three_minutes(stage):
-    stage.start(1)
-    stage.await_notes(1, "born")
-    stage.nodes = [node(4, 3)]
-    stage.look()
-    stage.await_quotas(2, 2)
-    # Somebody else was faster: two of the three new ones find no room.
-    stage.tell(0, "starting", 1)
-    stage.tell(1, "starting", 1)
-    stage.nodes = [node(4, 0)]
-    stage.look()
-    stage.clock.advance(START_PATIENCE_S - LOOK_EVERY_S)
-    stage.look()
-    assert stage.quotas() == [2, 2]
-    stage.look()
-    stage.await_quotas(2, 0)
-    assert stage.said[2].startswith("2 of 4 children train at a time, on 1 of 2 replicas: ")
-    # As soon as they give it back it is used.
-    stage.tell(0, "starting", 0)
-    stage.nodes = [node(4, 2)]
-    stage.look()
-    stage.await_quotas(2, 2)
-
-
 def test_replica_that_is_dead_just_now_is_waited_for_before_workers_are_shared_anew(stage):
     stage.start(1)
     [[_, _, pid]] = stage.await_notes(0, "born")
@@ -343,20 +259,6 @@ def test_replica_that_is_dead_just_now_is_waited_for_before_workers_are_shared_a
     assert stage.said[-1] == "4 children train at a time"
 
 
-def test_worker_whose_place_was_taken_when_it_died_is_given_up_too(stage):
-    stage.start(4)
-    stage.await_notes(1, "born")
-    stage.nodes = [node(4, 0)]
-    stage.look()
-    stage.tell(1, "starting", 2)  # both have died, and somebody else has their place
-    stage.clock.advance(ASK_EVERY_S)
-    stage.look()
-    assert stage.quotas() == [2, 2]
-    stage.clock.advance(START_PATIENCE_S)
-    stage.look()
-    stage.await_quotas(2, 0)
-
-
 def test_replicas_of_which_all_workers_are_ready_are_left_alone(stage):
     stage.start(4)
     stage.nodes = [node(4, 0)]
@@ -364,77 +266,6 @@ def test_replicas_of_which_all_workers_are_ready_are_left_alone(stage):
     stage.clock.advance(ASK_EVERY_S - LOOK_EVERY_S)
     stage.set.rebalance()
     assert stage.set._asked is None
-
-
-def test_workers_are_counted_node_by_node_where_the_settings_say_so(stage):
-    stage.start(
-        gpu_node("a", 4),
-        gpu_node("b", 1),
-        Node("head", {"CPU": 64.0}, {"CPU": 64.0}),
-        children=ON_GPUS,
-    )
-    stage.await_notes(1, "born")
-    assert stage.slots(0) == [("id-of-a", 1.0, 2)]
-    assert stage.slots(1) == [("id-of-b", 0.5, 2)]  # which share its one
-    assert stage.said == ["4 children train at a time"]
-
-
-def test_node_of_counted_workers_that_leaves_takes_those_alone(stage):
-    stage.start(gpu_node("a", 4), gpu_node("b", 4), children=ON_GPUS)
-    stage.await_notes(1, "born")
-    stage.nodes = [gpu_node("b", 4, 2)]
-    stage.look()
-    stage.await_quotas(2, 0)
-    assert stage.slots(0) == [("id-of-b", 1.0, 2)]
-    assert stage.said[1] == (
-        "2 of 4 children train at a time, on 1 of 2 replicas: the cluster has no room for more "
-        "now, with children.per_gpu_node=2"
-    )
-    stage.nodes = [gpu_node("b", 4, 2), gpu_node("c", 4)]
-    stage.look()
-    stage.await_quotas(2, 2)
-    assert [stage.slots(0), stage.slots(1)] == [[("id-of-b", 1.0, 2)], [("id-of-c", 1.0, 2)]]
-
-
-def test_search_that_is_scaled_on_its_gpu_nodes_gives_every_replica_other_slots(stage):
-    replicas = stage.start(gpu_node("a", 2), children=ON_GPUS)
-    stage.await_notes(1, "born")
-    assert [stage.slots(0), stage.slots(1)] == [[("id-of-a", 1.0, 2)], []]
-    stage.nodes = [gpu_node("a", 2, 0)]
-
-    replicas.scale(ON_GPUS.model_copy(update={"per_gpu_node": 4}), NUM_REPLICAS)
-    stage.look()
-    # Nothing is free as long as the workers of before train.
-    stage.await_quotas(0, 0)
-    stage.tell(0, "leaving", 2)
-    for _ in range(4):
-        stage.look()
-    assert replicas.demand[1] == 0
-    assert stage.said[1:] == [
-        "0 of 4 children train at a time, on 0 of 2 replicas: more as those end that have begun "
-        "before"
-    ]
-    stage.tell(0, "leaving", 1)
-    stage.nodes = [gpu_node("a", 2, 1)]
-    stage.look()
-    stage.await_quotas(2, 0)
-    assert stage.slots(0) == [("id-of-a", 0.5, 2)]
-    stage.tell(0, "leaving", 0)
-    stage.nodes = [gpu_node("a", 2, 1)]  # what the second one had
-    stage.look()
-    stage.await_quotas(2, 2)
-    assert stage.slots(1) == [("id-of-a", 0.5, 2)]
-    assert stage.said[-1] == "4 children train at a time"
-
-
-def test_fewer_children_on_a_node_leave_those_that_stay_alone(stage):
-    replicas = stage.start(gpu_node("a", 2), gpu_node("b", 2), children=ON_GPUS)
-    stage.await_notes(1, "born")
-    stage.nodes = [gpu_node("a", 2, 0), gpu_node("b", 2, 0)]
-    replicas.scale(ON_GPUS.model_copy(update={"per_gpu_node": 1}), NUM_REPLICAS)
-    stage.look()
-    stage.await_quotas(2, 0)
-    assert sorted(stage.slots(0)) == [("id-of-a", 1.0, 1), ("id-of-b", 1.0, 1)]
 
 
 def test_replicas_that_are_added_work_at_once_and_get_their_workers(stage):
@@ -518,13 +349,3 @@ def test_search_of_which_no_worker_was_ever_constructed_fails_at_once(stage):
     stage.tell(1, "unborn", 1)
     with pytest.raises(ProcessFailed, match="no child worker could be started: RuntimeError: no C"):
         stage.look()
-
-
-def test_demand_is_for_the_children_that_have_no_place_until_they_drain(stage):
-    replicas = stage.start(1)
-    assert replicas.demand == ({"CPU": 1.0}, 3)
-    stage.nodes = [node(1, 0), node(2, 2)]
-    stage.look()
-    assert replicas.demand == ({"CPU": 1.0}, 1)
-    replicas.drain()
-    assert replicas.demand == ({"CPU": 1.0}, 0)

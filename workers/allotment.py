@@ -1,0 +1,167 @@
+"""Which slots the replicas of a search have for their child workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from workers.children_settings import ChildrenSettings
+from workers.node import Node
+from workers.pool import PoolStatus
+from workers.slots import Slot, demand, first, rooms, share
+
+LOOK_EVERY_S = 2.0
+# How often the replicas are asked for their workers while nothing calls for it.
+ASK_EVERY_S = 30.0
+# A worker that has not started by then waits for what somebody else has.
+START_PATIENCE_S = 180.0
+# Until the replicas have said which of their workers have to end after the search was scaled.
+SETTLE_S = 3 * LOOK_EVERY_S
+
+
+class Allotment:
+    """The slots of a search, as many as there is room for, dealt out to its replicas.
+
+    There are more when nodes join the cluster, and fewer when they leave, up to one for each of the
+    K x m children that are wanted at a time. The first replica has all its slots before the second
+    gets one.
+
+    Threads: one at a time.
+    """
+
+    def __init__(
+        self,
+        children: ChildrenSettings,
+        num_replicas: int,
+        place: str,
+        nodes: Sequence[Node],
+        clock: Callable[[], float],
+    ) -> None:
+        """Take the slots that are free now.
+
+        Args:
+            place: of a child worker for which Ray finds the node.
+        """
+        self._children = children
+        self._num_replicas = num_replicas
+        self._place = place
+        self._nodes = nodes
+        self._clock = clock
+        self._is_draining = False
+        self._is_leaving = False  # workers finish a child whose slots are no more
+        self._settled_at = clock()
+        self._ask_at = clock() + LOOK_EVERY_S
+        self._starting_since: float | None = None
+        self._slots = Counter[Slot]()
+        self._shares: list[Counter[Slot]] = []
+        there = rooms(nodes, children, place)
+        self._deal(self._wanted_of({room.slot: room.num_free for room in there}))
+
+    @property
+    def shares(self) -> Sequence[Counter[Slot]]:
+        """The slots of each replica."""
+        return self._shares
+
+    @property
+    def demand(self) -> tuple[dict[str, float], int]:
+        """What the cluster would have to have more for all children that are wanted.
+
+        The resources of one node, by Ray's names, and how often.
+        """
+        is_enough = self._is_draining or self._is_leaving or not self._is_settled
+        num_missing = 0 if is_enough else self._num_wanted - self._slots.total()
+        return demand(self._children, self._nodes, self._place, num_missing)
+
+    def scale(self, children: ChildrenSettings, num_replicas: int) -> None:
+        """Have so many replicas, and slots for children of these settings, from now on."""
+        self._children = children
+        self._num_replicas = num_replicas
+        self._ask_at = self._clock()
+        self._settled_at = self._clock() + SETTLE_S
+        self._deal(self._wanted_of(self._slots))
+
+    def drain(self) -> None:
+        """Take no more slots; those of nodes that leave are gone, since nobody waits for them."""
+        self._is_draining = True
+
+    def has_to_ask(self, nodes: Sequence[Node]) -> bool:
+        """Look at the nodes; tell whether the replicas have to say what workers they have."""
+        self._nodes = nodes
+        there = rooms(nodes, self._children, self._place)
+        at_most = Counter({room.slot: room.num_at_most for room in there})
+        is_growing = (
+            not self._is_draining
+            and self._slots.total() < self._num_wanted
+            and any(room.num_free and self._slots[room.slot] < room.num_at_most for room in there)
+        )
+        return is_growing or not self._slots <= at_most or self._clock() >= self._ask_at
+
+    def update(self, statuses: Sequence[PoolStatus]) -> bool:
+        """Take the slots there are by what the replicas' workers say; tell whether that is new."""
+        ready, starting = Counter[Slot](), Counter[Slot]()
+        for status in statuses:
+            ready += status.ready
+            starting += status.starting
+        self._is_leaving = any(status.num_leaving for status in statuses)
+        if not starting:
+            self._starting_since = None
+        elif self._starting_since is None:
+            self._starting_since = self._clock()
+        elif self._clock() - self._starting_since > START_PATIENCE_S:
+            starting.clear()  # they wait for what others have taken
+        is_moving = starting or self._is_leaving or not self._is_settled
+        # Those that start may have been given their place already, or not.
+        fitting = {
+            room.slot: min(
+                ready[room.slot] + max(starting[room.slot], room.num_free), room.num_at_most
+            )
+            for room in rooms(self._nodes, self._children, self._place)
+        }
+        slots = Counter(fitting) & self._slots if self._is_draining else self._wanted_of(fitting)
+        is_new = slots != self._slots
+        if is_new:
+            self._starting_since = None
+            self._deal(slots)
+        self._ask_at = self._clock() + (LOOK_EVERY_S if is_moving or is_new else ASK_EVERY_S)
+        return is_new
+
+    def __str__(self) -> str:
+        """Say how many children train at a time; nothing while that is not known."""
+        wanted, there = self._num_wanted, self._slots.total()
+        if there == wanted:
+            return (
+                "1 child trains at a time" if wanted == 1 else f"{wanted} children train at a time"
+            )
+        if self._is_leaving:
+            why = "more as those end that have begun before"
+        elif not self._is_settled:
+            return ""
+        else:
+            why = "the cluster has no room for more now"
+            if self._children.per_gpu_node is not None:
+                why += f", with children.per_gpu_node={self._children.per_gpu_node}"
+        working = sum(bool(mine) for mine in self._shares)
+        return (
+            f"{there} of {wanted} children train at a time, on {working} of {self._num_replicas} "
+            f"replicas: {why}"
+        )
+
+    @property
+    def _num_wanted(self) -> int:
+        return self._num_replicas * self._children.per_replica
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the replicas know of the last change, and have said what it means for them."""
+        return self._clock() >= self._settled_at
+
+    def _wanted_of(self, fitting: Mapping[Slot, int]) -> Counter[Slot]:
+        """Give as many of the slots as are wanted, those in use before the others."""
+        there = +Counter(fitting)
+        used = first(self._num_wanted, there & self._slots)
+        return used + first(self._num_wanted - used.total(), there - used)
+
+    def _deal(self, slots: Counter[Slot]) -> None:
+        self._slots = slots
+        per_replica = self._children.per_replica
+        self._shares = share(slots, self._num_replicas, per_replica, self._shares)
