@@ -9,7 +9,7 @@ from workers.allotment import ASK_EVERY_S, LOOK_EVERY_S, SETTLE_S, START_PATIENC
 from workers.children_settings import ChildrenSettings
 from workers.node import Node
 from workers.pool import PoolStatus
-from workers.slots import Slot, first
+from workers.slots import first
 
 NUM_REPLICAS = 2
 ON_CPUS = ChildrenSettings(per_replica=2, num_cpus=1.0, num_gpus=0.0)
@@ -223,7 +223,9 @@ def test_replicas_that_are_fewer_or_more_keep_their_slots(num_replicas, quotas):
     stage.look(node(8, 4))
     stage.allotment.scale(ON_CPUS, num_replicas)
     assert stage.quotas == quotas
-    stage.look(node(8, 8 - sum(quotas)))
+    # Those that are added have none yet, which says nothing of the cluster.
+    assert stage.said == ("" if num_replicas > 2 else f"{sum(quotas)} children train at a time")
+    assert stage.look(node(8, 8 - sum(quotas)))
     assert stage.quotas == [2] * num_replicas
     assert stage.said == f"{2 * num_replicas} children train at a time"
 
@@ -238,8 +240,27 @@ def test_demand_is_for_the_children_that_have_no_slot_until_they_drain():
 
 
 def test_slots_in_use_are_taken_before_others():
-    stage = Stage(gpu_node("b", 1), children=ON_GPUS)
-    assert stage.slots == [{("b", 0.5): 2}, {}]
-    stage.look(gpu_node("a", 8), gpu_node("b", 1, 0), gpu_node("c", 8))
-    assert stage.slots == [{("b", 0.5): 2}, {("a", 1.0): 2}]
-    assert Slot("id-of-b", 1.0, 0.5) in stage.allotment.shares[0]
+    stage = Stage(gpu_node("b", 1), children=ON_GPUS, num_replicas=1)
+    assert stage.slots == [{("b", 0.5): 2}]
+    stage.look(gpu_node("a", 8), gpu_node("b", 1, 0))
+    assert stage.slots == [{("b", 0.5): 2}]
+
+
+def test_replicas_are_not_asked_for_room_that_is_free_and_may_not_be_used():
+    stage = Stage(gpu_node("a", 8), children=ON_GPUS)
+    stage.look(gpu_node("a", 8, 6))
+    assert stage.quotas == [2, 0]
+    assert not stage.look(gpu_node("a", 8, 6))
+
+
+def test_workers_have_all_their_time_to_start_after_the_slots_have_changed():
+    stage = Stage(node(1))
+    stage.starting[0] = 1
+    stage.look(node(1, 0))
+    stage.clock.advance(START_PATIENCE_S - LOOK_EVERY_S)
+    stage.look(node(1, 0), node(1))
+    assert stage.quotas == [1, 0]  # the same free place may be for the one that starts
+    stage.look(node(1, 0), node(2))
+    assert stage.quotas == [2, 0]
+    stage.look(node(1, 0), node(2, 0))
+    assert stage.quotas == [2, 0]
