@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from controller.errors import LedgerUnavailable
 from controller.records import Progress, SearchState
 from controller.search_ledger import SearchLedger
+from deploy.autoscaler import RoomRequest
 from deploy.certificates import issue_certificates
 from deploy.heartbeat import Heartbeat
 from deploy.resume import resumed_settings
@@ -113,13 +114,11 @@ class Course:
         if self.settings.shards.is_open_to_all:
             self._watcher.say("warning: whoever reaches these addresses can change the policy")
 
-    def follow(
-        self, replicas: ReplicaSet, on_drain: Callable[[], None] = lambda: None
-    ) -> tuple[SearchState, str]:
+    def follow(self, replicas: ReplicaSet, room: RoomRequest) -> tuple[SearchState, str]:
         """Let the replicas work until the search is to end; say how it ended, and why.
 
         Args:
-            on_drain: called when nothing new is begun from then on.
+            room: asked for what the replicas miss, until nothing new is begun.
 
         Raises:
             workers.supervisor.ProcessFailed: a process failed for good.
@@ -136,7 +135,6 @@ class Course:
         is_drained = first is not None and self._why_to_end(first) is not None
         if is_drained:
             replicas.drain()
-            on_drain()
         replicas.work()
         wake_at = self._clock() + WAKE_EVERY_S
         while True:
@@ -162,7 +160,7 @@ class Course:
                         f"{ending[1]}: waiting for the children in training (Ctrl-C stops at once)"
                     )
                 replicas.drain()
-                on_drain()
+                room.withdraw()
             if replicas.has_returned:
                 if progress.is_complete:
                     return "finished", "" if ending is None else ending[1]
@@ -175,6 +173,8 @@ class Course:
                 replicas.work()
                 wake_at = self._clock() + WAKE_EVERY_S
             replicas.rebalance()
+            if not is_drained:
+                room.ask(*replicas.demand)
 
     def _see_to(self, changes: Mapping[str, Any], replicas: ReplicaSet) -> None:
         """Go on with other settings, as `nasrl scale` asks; those that cannot be are refused."""

@@ -144,15 +144,14 @@ def run_search(
         with _life(run, settings, last, is_new=is_new) as (ledger, heartbeat):
             supervisor = Supervisor(watcher.say)
             course = Course(settled, run, ledger, heartbeat, supervisor, watcher, is_stopping)
-            num_children = settings.num_replicas * settings.children.per_replica
             with (
                 _processes(
                     settled, run, setup, heartbeat.life, data, supervisor, placement
                 ) as replicas,
-                RoomRequest(settings.children, num_children if placement.is_spread else 0) as room,
+                RoomRequest(placement.is_spread) as room,
             ):
                 course.await_shards(launcher)
-                state, reason = course.follow(replicas, room.withdraw)
+                state, reason = course.follow(replicas, room)
             test = None
             # The life goes on meanwhile: nobody else may test, too.
             if state == "finished":

@@ -55,7 +55,9 @@ class Allotment:
         self._slots = Counter[Slot]()
         self._shares: list[Counter[Slot]] = []
         there = rooms(nodes, children, place)
-        self._deal(self._wanted_of({room.slot: room.num_free for room in there}))
+        free = {room.slot: room.num_free for room in there if room.num_free}
+        self._has_room = bool(free)  # that workers are about to take
+        self._deal(self._wanted_of(free))
 
     @property
     def shares(self) -> Sequence[Counter[Slot]]:
@@ -66,9 +68,11 @@ class Allotment:
     def demand(self) -> tuple[dict[str, float], int]:
         """What the cluster would have to have more for all children that are wanted.
 
-        The resources of one node, by Ray's names, and how often.
+        The resources of one node, by Ray's names, and how often; nothing as long as there is room
+        that is not taken yet.
         """
-        is_enough = self._is_draining or self._is_leaving or not self._is_settled
+        is_moving = self._has_room or self._is_leaving or not self._is_settled
+        is_enough = self._is_draining or is_moving
         num_missing = 0 if is_enough else self._num_wanted - self._slots.total()
         return demand(self._children, self._nodes, self._place, num_missing)
 
@@ -89,11 +93,11 @@ class Allotment:
         self._nodes = nodes
         there = rooms(nodes, self._children, self._place)
         at_most = Counter({room.slot: room.num_at_most for room in there})
-        is_growing = (
-            not self._is_draining
-            and self._slots.total() < self._num_wanted
-            and any(room.num_free and self._slots[room.slot] < room.num_at_most for room in there)
+        self._has_room = any(
+            room.num_free and self._slots[room.slot] < room.num_at_most for room in there
         )
+        is_wanted = not self._is_draining and self._slots.total() < self._num_wanted
+        is_growing = is_wanted and self._has_room
         return is_growing or not self._slots <= at_most or self._clock() >= self._ask_at
 
     def update(self, statuses: Sequence[PoolStatus]) -> bool:

@@ -51,6 +51,21 @@ class Replicas:
     def rebalance(self):
         pass
 
+    demand = ({"CPU": 2.0, "GPU": 0.5}, 3)
+
+
+class Room:
+    """Takes the place of what the autoscaler is asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def ask(self, bundle, number):
+        self.asked.append((bundle, number))
+
+    def withdraw(self):
+        self.asked.append("withdrawn")
+
 
 class Stage:
     """A search of four trials whose ledger is real, and where a test says what happens when."""
@@ -60,6 +75,7 @@ class Stage:
         self.life = ledger.begin_life("here", 7)
         self.owner = ledger.enlist(0, self.life).owner
         self.replicas = Replicas()
+        self.room = Room()
         self.said, self.shown = [], []
         self.is_stopping = self.is_over = False
         self.num_forgiven = self.num_polls = 0
@@ -93,7 +109,7 @@ class Stage:
         )
 
     def follow(self, **changes):
-        return self.course(**changes).follow(self.replicas)
+        return self.course(**changes).follow(self.replicas, self.room)
 
     def _check_life(self):
         if self.is_over:
@@ -178,21 +194,18 @@ def test_first_reason_to_end_is_the_one_that_counts(stage):
     assert stage.follow() == ("stopped", "stopped by nasrl stop")
 
 
-def test_room_is_given_back_once_nothing_new_is_begun(stage):
-    given_back_at = []
-    stage.at(2, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+def test_room_is_asked_for_until_nothing_new_is_begun(stage):
+    stage.at(3, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
     stage.at(5, stage.return_replicas)
-    stage.course().follow(stage.replicas, lambda: given_back_at.append(stage.num_polls))
-    assert given_back_at == [2]
+    stage.follow()
+    assert stage.room.asked == [stage.replicas.demand] * 2 + ["withdrawn"]
 
 
-def test_room_is_given_back_at_once_where_a_limit_was_reached_before(stage):
+def test_no_room_is_asked_for_where_a_limit_was_reached_before(stage):
     stage.record(0.9)
-    given_back_at = []
     stage.at(3, stage.return_replicas)
-    course = stage.course(target_reward=0.7)
-    course.follow(stage.replicas, lambda: given_back_at.append(stage.num_polls))
-    assert given_back_at == [0]
+    stage.follow(target_reward=0.7)
+    assert stage.room.asked == []
 
 
 def test_search_goes_on_below_its_limits(stage):
@@ -302,7 +315,7 @@ def test_search_goes_on_with_what_is_asked_of_it(stage):
     stage.at(7, stage.return_replicas)
     course = stage.course()
 
-    course.follow(stage.replicas)
+    course.follow(stage.replicas, stage.room)
 
     assert stage.replicas.told == ["work", (3, 5), (None, 5), "drain"]
     assert stage.said == [

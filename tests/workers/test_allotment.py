@@ -232,11 +232,19 @@ def test_replicas_that_are_fewer_or_more_keep_their_slots(num_replicas, quotas):
 
 def test_demand_is_for_the_children_that_have_no_slot_until_they_drain():
     stage = Stage(node(1))
+    assert stage.allotment.demand == ({"CPU": 1.0}, 0)  # the first has not taken its place yet
+    stage.look(node(1, 0))
     assert stage.allotment.demand == ({"CPU": 1.0}, 3)
     stage.look(node(1, 0), node(2))
+    assert stage.allotment.demand == ({"CPU": 1.0}, 0)
+    stage.look(node(1, 0), node(2, 0))
     assert stage.allotment.demand == ({"CPU": 1.0}, 1)
     stage.allotment.drain()
     assert stage.allotment.demand == ({"CPU": 1.0}, 0)
+
+
+def test_demand_is_for_all_children_where_there_is_room_for_none():
+    assert Stage(node(0)).allotment.demand == ({"CPU": 1.0}, 4)
 
 
 def test_slots_in_use_are_taken_before_others():
