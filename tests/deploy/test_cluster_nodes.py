@@ -19,9 +19,9 @@ from deploy.run import Run
 from deploy.settings_file import load_settings
 from workers.slots import nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-START_S = 60.0
+START_S = 120.0
 OTHER = "127.0.0.2"
 # A node that does not answer is taken for dead after two seconds.
 HEALTH = {
