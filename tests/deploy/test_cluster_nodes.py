@@ -17,7 +17,7 @@ from deploy.autoscaler import has_autoscaler
 from deploy.cluster import Shortage, check_folder
 from deploy.run import Run
 from deploy.settings_file import load_settings
-from workers.slots import nodes
+from workers.node import nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
