@@ -129,16 +129,20 @@ def check_folder(run: Run) -> None:
 
     remote: Any = ray.remote
     look = remote(id_there).options
-    asked = {
-        node.name: look(
-            num_cpus=0,
-            max_retries=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
-        ).remote()
-        for node in nodes()
-    }
-    ray.wait(list(asked.values()), num_returns=len(asked), timeout=_LOOK_TIMEOUT_S)
-    for name, reference in asked.items():
+    asked = [
+        (
+            node.name,
+            look(
+                num_cpus=0,
+                max_retries=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+            ).remote(),
+        )
+        for node in nodes()  # of which one machine may have several
+    ]
+    references = [reference for _, reference in asked]
+    ray.wait(references, num_returns=len(references), timeout=_LOOK_TIMEOUT_S)
+    for name, reference in asked:
         try:
             found = result_of(reference, timeout_s=0)
         except ray.exceptions.GetTimeoutError:
