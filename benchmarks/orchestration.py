@@ -52,13 +52,13 @@ from free_children import FreeSearchSettings, accuracy_of
 from child.training import ChildTrainer
 from controller import seeds
 from controller.children import Child
-from controller.records import Progress
 from controller.reinforce import Reinforce
 from controller.trial import Trial
 from deploy.cluster import cluster
 from deploy.launch import run_search
 from deploy.run import Run
 from deploy.settings_file import load_settings
+from deploy.status import Status
 from ps.plan import ShardPlan
 from ps.push import Push
 from ps.store import Store
@@ -101,7 +101,7 @@ class Silent:
     def say(self, text: str) -> None:
         """Keep an event to oneself."""
 
-    def show(self, progress: Progress) -> None:
+    def show(self, status: Status) -> None:
         """Keep the progress to oneself."""
 
 

@@ -54,6 +54,7 @@ SEARCH = sql.Table(
     Column("life", Integer, nullable=False),
     Column("is_stop_requested", Boolean, nullable=False),
     Column("requested_changes", JSON(none_as_null=True)),
+    Column("children", JSON(none_as_null=True)),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import sqlalchemy as sql
 
 from child.metric import Metric
 from controller.database import (
+    IS_IN_FLIGHT,
     IS_UNPUSHED,
     LIVES,
     PUSHES,
@@ -21,8 +22,13 @@ from controller.database import (
     connect,
     named_failures,
 )
-from controller.records import Life, Progress, PushRecord
+from controller.records import Activity, ChildAtWork, Life, Progress, PushRecord
 from controller.trial import RECORDED, Trial
+
+_LATELY = 100
+# Of fewer trials a mean says little.
+_CURVE_PART = 4
+_CURVE_PARTS = 24
 
 
 class LedgerReader:
@@ -61,16 +67,6 @@ class LedgerReader:
                 connection,
                 sql.select(TRIALS.c.state, sql.func.count()).group_by(TRIALS.c.state),
             )
-            recent = (
-                connection.execute(
-                    sql.select(TRIALS.c.reward)
-                    .where(TRIALS.c.record_number.is_not(None))
-                    .order_by(TRIALS.c.record_number.desc())
-                    .limit(30)
-                )
-                .scalars()
-                .all()
-            )
             best = connection.execute(_top(1)).one_or_none()
             reused = sql.select(sql.func.count()).where(TRIALS.c.reused_from.is_not(None))
             lasted = sql.func.coalesce(LIVES.c.ended_at, LIVES.c.beat_at) - LIVES.c.began_at
@@ -84,7 +80,6 @@ class LedgerReader:
                 num_reused=connection.execute(reused).scalar_one(),
                 num_in_flight=sum(n for state, n in counts.items() if state not in RECORDED),
                 num_unpushed=_num_unpushed(connection),
-                recent_reward=sum(recent) / len(recent) if recent else None,
                 best=None if best is None else trial_of(best),
                 started_at=search.started_at,
                 ended_at=search.ended_at,
@@ -92,6 +87,49 @@ class LedgerReader:
                 is_stop_requested=search.is_stop_requested,
                 requested_changes=search.requested_changes,
             )
+
+    def activity(self) -> Activity:
+        """Give what the search has done lately."""
+        with self._read() as connection:
+            last = connection.execute(
+                sql.select(TRIALS.c.reward, TRIALS.c.recorded_at)
+                .where(TRIALS.c.record_number.is_not(None))
+                .order_by(TRIALS.c.record_number.desc())
+                .limit(_LATELY)
+            ).all()
+            pushes = connection.execute(
+                sql.select(PUSHES.c.closed_at, PUSHES.c.staleness)
+                .where(PUSHES.c.closed_at.is_not(None))
+                .order_by(PUSHES.c.closed_at.desc())
+                .limit(_LATELY)
+            ).all()
+            in_flight = _pairs(
+                connection,
+                sql.select(TRIALS.c.state, sql.func.count())
+                .where(IS_IN_FLIGHT)
+                .group_by(TRIALS.c.state),
+            )
+            curve = _curve(connection)
+        rewards = [row.reward for row in last]
+        staleness = [each for row in pushes for each in row.staleness]
+        return Activity(
+            curve=curve,
+            mean_reward=sum(rewards) / len(rewards) if rewards else None,
+            last_reward=rewards[0] if rewards else None,
+            trials_per_s=_rate([row.recorded_at for row in last]),
+            pushes_per_s=_rate([row.closed_at for row in pushes]),
+            mean_staleness=sum(staleness) / len(staleness) if staleness else None,
+            max_staleness=max(staleness, default=None),
+            num_training=in_flight.get("started", 0),
+            num_reserved=in_flight.get("reserved", 0),
+        )
+
+    def children(self) -> list[ChildAtWork]:
+        """Give the children in training, as the search has told last; none where it has ended."""
+        with self._read() as connection:
+            row = connection.execute(sql.select(SEARCH.c.state, SEARCH.c.children)).one()
+        is_running = row.state == "running"
+        return [ChildAtWork(*child) for child in row.children or ()] if is_running else []
 
     def trials(self, top: int | None = None) -> list[Trial]:
         """Give all trials by number; with top, the completed ones of the highest reward."""
@@ -172,6 +210,28 @@ class LedgerReader:
             self._engine.connect().execution_options(**READS_ONLY) as connection,
         ):
             yield connection
+
+
+def _curve(connection: sql.Connection) -> list[float]:
+    """Give the mean reward of each equal part of the recorded trials, by their number."""
+    number = TRIALS.c.record_number
+    newest = connection.execute(sql.select(sql.func.max(number))).scalar() or 0
+    each = max(_CURVE_PART, -(-newest // _CURVE_PARTS))
+    part = (number - 1) // each
+    query = (
+        sql.select(part, sql.func.avg(TRIALS.c.reward))
+        .where(number.is_not(None))
+        .group_by(part)
+        .order_by(part)
+    )
+    return [mean for _, mean in connection.execute(query)]
+
+
+def _rate(times: Sequence[float]) -> float | None:
+    """Give how many there were in a second, of these, the newest first; None of fewer than two."""
+    if len(times) < 2 or times[0] <= times[-1]:
+        return None
+    return (len(times) - 1) / (times[0] - times[-1])
 
 
 def _top(number: int) -> sql.Select[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,15 +89,44 @@ class PushRecord:
 
 
 @dataclass(frozen=True)
+class ChildAtWork:
+    """A child in training: of which replica, on what device, and for how long."""
+
+    replica: int
+    trial: int
+    device: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a search has done lately, of its last 100 trials and pushes, or as many as there are.
+
+    curve is the mean reward of each part of the search so far, the oldest first: at most 24 equal
+    parts of at least 4 trials, of which the last may have fewer. mean_reward and the rates are None
+    before there are any: a rate needs two. staleness is that of every shard.
+    """
+
+    curve: Sequence[float] = ()
+    mean_reward: float | None = None
+    last_reward: float | None = None
+    trials_per_s: float | None = None
+    pushes_per_s: float | None = None
+    mean_staleness: float | None = None
+    max_staleness: int | None = None
+    num_training: int = 0
+    num_reserved: int = 0
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a search is.
 
     num_infeasible and num_reused are among those recorded; num_in_flight are reserved or started
     and not recorded yet; num_unpushed are recorded, and their rewards not acknowledged by all
-    shards. recent_reward is the mean of the last 30 rewards, None before any. metric is what the
-    validation figures are of. seconds is how long the search ran, in all its lives.
-    requested_changes are those of settings, by their names in dots, that the search has not seen to
-    yet.
+    shards. metric is what the validation figures are of. seconds is how long the search ran, in all
+    its lives. requested_changes are those of settings, by their names in dots, that the search has
+    not seen to yet.
     """
 
     state: SearchState
@@ -108,7 +138,6 @@ class Progress:
     num_reused: int
     num_in_flight: int
     num_unpushed: int
-    recent_reward: float | None
     best: Trial | None
     started_at: float
     ended_at: float | None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from controller.database import (
 from controller.errors import StillAlive, Superseded, WrongState
 from controller.file_system import refuse_network_file_system
 from controller.ledger_reader import LedgerReader
-from controller.records import Life, SearchRecord, SearchState
+from controller.records import ChildAtWork, Life, SearchRecord, SearchState
 
 
 class SearchLedger(LedgerReader):
@@ -171,6 +171,17 @@ class SearchLedger(LedgerReader):
             check_search_life(connection, life)
             connection.execute(SHARDS.delete().where(SHARDS.c.shard == shard))
             connection.execute(SHARDS.insert().values(shard=shard, address=address))
+
+    def publish_children(self, life: int, children: Sequence[ChildAtWork]) -> None:
+        """Make known which children are in training.
+
+        Raises:
+            Superseded: a newer life of the search has begun.
+        """
+        with self._write() as connection:
+            check_search_life(connection, life)
+            told = [astuple(child) for child in children]
+            connection.execute(SEARCH.update().values(children=told))
 
     def request_stop(self) -> None:
         """Ask whoever runs the search to let its children finish, and end.

@@ -12,6 +12,7 @@ from deploy.commands.scale import scale
 from deploy.commands.search import search
 from deploy.commands.shard import shard
 from deploy.commands.shards import shards
+from deploy.commands.status import status
 from deploy.commands.stop import stop
 from deploy.commands.submit import submit
 from deploy.commands.train import train
@@ -29,6 +30,7 @@ def nasrl() -> None:
 
 
 nasrl.add_command(search)
+nasrl.add_command(status)
 nasrl.add_command(trials)
 nasrl.add_command(submit)
 nasrl.add_command(scale)

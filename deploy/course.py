@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from controller.errors import LedgerUnavailable
-from controller.records import Progress, SearchState
+from controller.records import Activity, ChildAtWork, Progress, SearchState
 from controller.search_ledger import SearchLedger
 from deploy.autoscaler import RoomRequest
 from deploy.certificates import issue_certificates
@@ -18,6 +18,7 @@ from deploy.resume import resumed_settings
 from deploy.run import Run, RunError
 from deploy.settings import SearchSettings
 from deploy.settings_file import SettingsError
+from deploy.status import Status
 from ps.client import ShardClient
 from ps.credentials import CredentialsError, Identity
 from ps.errors import ShardUnavailable
@@ -31,6 +32,8 @@ POLL_S = 0.5
 PATIENCE_S = 600.0
 # How often replicas that found nothing to do look again: another may have given its trials back.
 WAKE_EVERY_S = 5.0
+# How often what only people want to know is read: it takes longer the more trials there are.
+LOOK_EVERY_S = 5.0
 
 
 class Watcher(Protocol):
@@ -40,8 +43,8 @@ class Watcher(Protocol):
         """Take note of an event."""
         ...
 
-    def show(self, progress: Progress) -> None:
-        """Take note of how far the search is; called about twice a second."""
+    def show(self, status: Status) -> None:
+        """Take note of how the search is doing; called about twice a second."""
         ...
 
 
@@ -75,6 +78,8 @@ class Course:
         self._addresses: Sequence[str] = ()
         self._num_recorded = 0
         self._read_at = clock()
+        self._activity = Activity()
+        self._look_at = clock()
 
     def await_shards(self, identity: Identity | None) -> None:
         """Wait until all shards listen, and give them the first values, if they have none.
@@ -144,7 +149,15 @@ class Course:
             progress = self._progress()
             if progress is None:
                 continue
-            self._watcher.show(progress)
+            self._look_closer(replicas.children)
+            self._watcher.show(
+                Status(
+                    progress,
+                    self._activity,
+                    replicas.children,
+                    time_limit_s=self.settings.time_limit_s,
+                )
+            )
             if not is_drained and progress.requested_changes:
                 self._see_to(progress.requested_changes, replicas)
             if ending is None:
@@ -175,6 +188,17 @@ class Course:
             replicas.rebalance()
             if not is_drained:
                 room.ask(*replicas.demand)
+
+    def _look_closer(self, children: Sequence[ChildAtWork]) -> None:
+        """Read what the search has done lately, and tell who reads the ledger of its children."""
+        if self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + LOOK_EVERY_S
+        try:
+            self._activity = self._ledger.activity()
+            self._ledger.publish_children(self._heartbeat.life, children)
+        except LedgerUnavailable as error:
+            logger.warning("waiting for the ledger: %s", error)
 
     def _see_to(self, changes: Mapping[str, Any], replicas: ReplicaSet) -> None:
         """Go on with other settings, as `nasrl scale` asks; those that cannot be are refused."""

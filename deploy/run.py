@@ -270,6 +270,16 @@ class Run:
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{self._endpoints_path} cannot be read: {error}; try again") from error
 
+    @property
+    def time_limit_s(self) -> float | None:
+        """The setting of that name.
+
+        Raises:
+            RunError: the settings cannot be read any more.
+        """
+        limit_s = self._raw_settings().get("time_limit_s")
+        return float(limit_s) if isinstance(limit_s, int | float) else None
+
     def fixed_metrics_port(self, shard: int) -> int | None:
         """Give the port that the settings name for a shard's metrics, if they name one.
 

@@ -10,13 +10,10 @@ from workers.node import Node
 from workers.pool import PoolStatus
 from workers.slots import Slot, demand, first, rooms, share
 
-LOOK_EVERY_S = 2.0
-# How often the replicas are asked for their workers while nothing calls for it.
-ASK_EVERY_S = 30.0
 # A worker that has not started by then waits for what somebody else has.
 START_PATIENCE_S = 180.0
 # Until the replicas have said which of their workers have to end after the search was scaled.
-SETTLE_S = 3 * LOOK_EVERY_S
+SETTLE_S = 6.0
 
 
 class Allotment:
@@ -50,7 +47,6 @@ class Allotment:
         self._is_draining = False
         self._is_leaving = False  # workers finish a child whose slots are no more
         self._settled_at = clock()
-        self._ask_at = clock() + LOOK_EVERY_S
         self._starting_since: float | None = None
         self._slots = Counter[Slot]()
         self._shares: list[Counter[Slot]] = []
@@ -80,7 +76,6 @@ class Allotment:
         """Have so many replicas, and slots for children of these settings, from now on."""
         self._children = children
         self._num_replicas = num_replicas
-        self._ask_at = self._clock()
         self._settled_at = self._clock() + SETTLE_S
         self._deal(self._wanted_of(self._slots))
 
@@ -88,20 +83,14 @@ class Allotment:
         """Take no more slots; those of nodes that leave are gone, since nobody waits for them."""
         self._is_draining = True
 
-    def has_to_ask(self, nodes: Sequence[Node]) -> bool:
-        """Look at the nodes; tell whether the replicas have to say what workers they have."""
+    def update(self, nodes: Sequence[Node], statuses: Sequence[PoolStatus]) -> bool:
+        """Take the slots there are, by the nodes and by what the replicas say of their workers.
+
+        Returns:
+            Whether these are others than before.
+        """
         self._nodes = nodes
         there = rooms(nodes, self._children, self._place)
-        at_most = Counter({room.slot: room.num_at_most for room in there})
-        self._has_room = any(
-            room.num_free and self._slots[room.slot] < room.num_at_most for room in there
-        )
-        is_wanted = not self._is_draining and self._slots.total() < self._num_wanted
-        is_growing = is_wanted and self._has_room
-        return is_growing or not self._slots <= at_most or self._clock() >= self._ask_at
-
-    def update(self, statuses: Sequence[PoolStatus]) -> bool:
-        """Take the slots there are by what the replicas' workers say; tell whether that is new."""
         ready, starting = Counter[Slot](), Counter[Slot]()
         for status in statuses:
             ready += status.ready
@@ -113,21 +102,22 @@ class Allotment:
             self._starting_since = self._clock()
         elif self._clock() - self._starting_since > START_PATIENCE_S:
             starting.clear()  # they wait for what others have taken
-        is_moving = starting or self._is_leaving or not self._is_settled
         # Those that start may have been given their place already, or not.
         fitting = {
             room.slot: min(
                 ready[room.slot] + max(starting[room.slot], room.num_free), room.num_at_most
             )
-            for room in rooms(self._nodes, self._children, self._place)
+            for room in there
         }
         slots = Counter(fitting) & self._slots if self._is_draining else self._wanted_of(fitting)
-        is_new = slots != self._slots
-        if is_new:
-            self._starting_since = None
-            self._deal(slots)
-        self._ask_at = self._clock() + (LOOK_EVERY_S if is_moving or is_new else ASK_EVERY_S)
-        return is_new
+        self._has_room = any(
+            room.num_free and self._slots[room.slot] < room.num_at_most for room in there
+        )
+        if slots == self._slots:
+            return False
+        self._starting_since = None
+        self._deal(slots)
+        return True
 
     def __str__(self) -> str:
         """Say how many children train at a time; nothing while that is not known."""

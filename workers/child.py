@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -76,6 +77,13 @@ class ChildWorker:
     def ping(self) -> int:
         """Answer with the process id: the process lives."""
         return os.getpid()
+
+    @control
+    def device(self) -> str:
+        """Say on which device of which host it trains, such as `gpu-3: cuda 0` or `here: cpu`."""
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        where = "cpu" if self._device.type == "cpu" else f"cuda {gpus.partition(',')[0]}"
+        return f"{socket.gethostname()}: {where}"
 
     def train(self, child: Child, is_alone: bool = False) -> TrialResult:
         """Train and validate a child; see `child.training.ChildTrainer.train`.

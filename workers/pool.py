@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ class _Worker:
     pulse: Pulse
     child: Child | None = None
     training: Any = None  # the reference to the result
+    began_at: float = 0.0
+    device: str = ""  # once it has said it
+    asked: Any = None  # the reference to its device
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,14 @@ class PoolStatus:
     """What workers a pool is to have, by their slots, and which of these can train; others start.
 
     num_leaving: those that finish their child before they end, beside these.
+    training: (trial, device, seconds so far) of each child in training.
     unborn: why the last worker could not be constructed, as long as none can train since.
     """
 
     wanted: Counter[Slot]
     ready: Counter[Slot]
     num_leaving: int = 0
+    training: tuple[tuple[int, str, float], ...] = ()
     unborn: str = ""
 
     @property
@@ -103,7 +109,13 @@ class ChildPool:
         wanted, workers = self._slots, list(self._workers)
         ready = Counter(worker.slot for worker in workers if worker.pulse.has_answered)
         num_leaving = (ready - wanted).total()
-        return PoolStatus(wanted, ready & wanted, num_leaving, self._unborn)
+        now = self._clock()
+        training = tuple(
+            (child.trial, worker.device, now - worker.began_at)
+            for worker in workers
+            if (child := worker.child) is not None
+        )
+        return PoolStatus(wanted, ready & wanted, num_leaving, training, self._unborn)
 
     def resize(self, slots: Counter[Slot]) -> None:
         """Have workers in these slots, and in no others: those that train finish their child."""
@@ -137,8 +149,10 @@ class ChildPool:
             for worker in list(self._workers)
             if (result := self._result_of(worker, worker.training in ended)) is not None
         ]
-        if any(worker.pulse.has_answered for worker in self._workers):
-            self._unborn = ""
+        for worker in self._workers:
+            if worker.pulse.has_answered:
+                self._unborn = ""
+                _ask_device(worker)
         self._dispatch()
         return results
 
@@ -170,6 +184,7 @@ class ChildPool:
                 left[worker.slot] -= 1
                 child = self._waiting.popleft()
                 is_alone = child.trial in self._needs_to_be_alone
+                worker.began_at = self._clock()
                 worker.child = child
                 worker.training = worker.actor.train.remote(child, is_alone)
 
@@ -232,3 +247,14 @@ class ChildPool:
             seconds=0.0,
             reason=f"its worker died {self._max_deaths} times",
         )
+
+
+def _ask_device(worker: _Worker) -> None:
+    """Learn on which device a worker trains; waits never."""
+    if worker.device:
+        return
+    if worker.asked is None:
+        worker.asked = worker.actor.device.remote()
+    elif ray.wait([worker.asked], timeout=0)[0]:
+        with suppress(ray.exceptions.RayError):  # its death is noticed elsewhere
+            worker.device = result_of(worker.asked)

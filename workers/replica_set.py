@@ -11,7 +11,8 @@ from typing import Any
 
 import ray
 
-from workers.allotment import LOOK_EVERY_S, Allotment
+from controller.records import ChildAtWork
+from workers.allotment import Allotment
 from workers.children_settings import ChildrenSettings
 from workers.pool import PoolStatus
 from workers.process import ProcessSetup
@@ -19,6 +20,8 @@ from workers.remote import result_of, spawn
 from workers.replica import ReplicaPlan, ReplicaProcess
 from workers.seats import Seats
 from workers.supervisor import ProcessFailed, Supervised, Supervisor
+
+LOOK_EVERY_S = 2.0  # at the nodes, and at what the replicas say of their workers
 
 
 class ReplicaSet:
@@ -60,7 +63,8 @@ class ReplicaSet:
         self._replicas: list[Supervised] = []
         self._finishing: dict[int, Supervised] = {}
         self._asked: list[Any] | None = None  # references to what the replicas say
-        self._look_at = clock() + LOOK_EVERY_S
+        self._children: Sequence[ChildAtWork] = ()
+        self._look_at = clock() + self._look_every_s
         placement = plan.placement
         self._allotment = Allotment(
             plan.children, num_replicas, placement.of_children, placement.nodes(), clock
@@ -73,6 +77,11 @@ class ReplicaSet:
     def has_returned(self) -> bool:
         """Whether none has anything to do."""
         return all(process.has_returned for process in [*self._replicas, *self._finishing.values()])
+
+    @property
+    def children(self) -> Sequence[ChildAtWork]:
+        """The children in training, as of the last look."""
+        return self._children
 
     @property
     def demand(self) -> tuple[dict[str, float], int]:
@@ -132,20 +141,29 @@ class ReplicaSet:
         if self._clock() < self._look_at:
             return
         self._staff()
-        if self._allotment.has_to_ask(self._plan.placement.nodes()):
-            statuses = self._known_statuses()
-            if statuses is None:
-                return
-            self._check_births(statuses)
-            if self._allotment.update(statuses):
-                self._resize()
-            self._tell()
-        self._look_at = self._clock() + LOOK_EVERY_S
+        statuses = self._known_statuses()
+        if statuses is None:
+            return
+        self._check_births(statuses)
+        if self._allotment.update(self._plan.placement.nodes(), statuses):
+            self._resize()
+        self._tell()
+        self._children = [
+            ChildAtWork(replica, *training)
+            for replica, status in enumerate(statuses)
+            for training in status.training
+        ]
+        self._look_at = self._clock() + self._look_every_s
 
     def close(self) -> None:
         """End them all at once."""
         for process in [*self._replicas, *self._finishing.values()]:
             process.kill()
+
+    @property
+    def _look_every_s(self) -> float:
+        # To ask very many takes the driver a while.
+        return max(LOOK_EVERY_S, self._num_replicas / 50)
 
     def _check_births(self, statuses: Sequence[PoolStatus]) -> None:
         """Give up where no worker of the search was ever born: the next would fail alike."""

@@ -79,12 +79,13 @@ def search(
     from controller.errors import UnusableDatabase
     from deploy.interrupts import Interrupts
     from deploy.launch import SearchError, SearchRefused, run_search
-    from deploy.progress import LiveWatcher, PlainWatcher
     from deploy.ready import DEFAULT
     from deploy.resume import resumed_settings
     from deploy.run import Run, RunError
+    from deploy.run_status import shard_health
     from deploy.settings_file import SettingsError, example_text, load_settings
     from deploy.summary import summarize
+    from deploy.watchers import LiveWatcher, PlainWatcher
     from workers.process import ProcessSetup
 
     if example:
@@ -114,7 +115,11 @@ def search(
     except (SettingsError, RunError, UnusableDatabase) as error:
         raise UserMistake(str(error)) from error
     console = Console()
-    watcher = LiveWatcher(console) if console.is_terminal else PlainWatcher(console)
+    watcher = (
+        LiveWatcher(console, lambda: shard_health(run))
+        if console.is_terminal
+        else PlainWatcher(console)
+    )
     handler = ProcessSetup(run.log_dir).log_to("search")
     try:
         with Interrupts() as interrupts, watcher:

@@ -9,12 +9,13 @@ import pytest
 import sqlalchemy as sql
 from support.children import completed, infeasible, start_of
 from support.clock import FakeClock
-from support.rounds import record, record_one
+from support.rounds import GRADIENT, record, record_one
 
 from controller.database import METADATA, READS_ONLY, TRIALS, connect
-from controller.errors import LedgerUnavailable
+from controller.errors import LedgerUnavailable, Superseded
 from controller.ledger import Ledger
 from controller.ledger_reader import LedgerReader
+from controller.records import Activity, ChildAtWork
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_progress_of_a_search_just_begun_has_no_rewards(ledger):
 
     assert (progress.state, progress.reason) == ("running", "")
     assert (progress.num_trials, progress.num_recorded, progress.num_infeasible) == (10, 0, 0)
-    assert (progress.recent_reward, progress.best) == (None, None)
+    assert progress.best is None
     assert (progress.started_at, progress.ended_at) == (1000 + 2**-10, None)
 
 
@@ -61,8 +62,58 @@ def test_progress_counts_what_is_recorded_and_not_what_runs(ledger):
 
     assert (progress.num_trials, progress.num_recorded, progress.num_infeasible) == (10, 4, 1)
     assert progress.num_in_flight == 2
-    assert progress.recent_reward == pytest.approx((0.25 + 0.0 + 0.75 + 0.5) / 4)
     assert progress.best == ledger.trials()[2]
+
+
+def test_activity_of_a_search_just_begun_is_nothing(ledger):
+    assert ledger.activity() == Activity(curve=[])
+    assert ledger.children() == []
+
+
+def test_activity_is_of_the_last_hundred_trials_and_pushes(create_ledger, clock):
+    ledger = create_ledger(num_trials=1000)
+    owner = ledger.enlist(0, 1).owner
+    for number in range(110):
+        clock.advance(2)
+        [trial] = record(ledger, owner, [completed(number / 110)])
+        sequence = ledger.open_push(owner, [trial], (0, 0), (0, 0), GRADIENT)
+        ledger.close_push(owner, sequence, (sequence,) * 2, (number, 0), (0, 0))
+    ledger.reserve(owner, 3)
+    ledger.start(owner, [start_of(111)])
+
+    activity = ledger.activity()
+
+    assert activity.mean_reward == pytest.approx(sum(range(10, 110)) / 100 / 110)
+    assert activity.last_reward == pytest.approx(109 / 110)
+    assert activity.trials_per_s == pytest.approx(0.5, rel=0.01)
+    assert activity.pushes_per_s == pytest.approx(0.5, rel=0.01)
+    assert activity.mean_staleness == sum(range(10, 110)) / 200
+    assert activity.max_staleness == 109
+    assert (activity.num_training, activity.num_reserved) == (1, 2)
+    # 110 trials in 24 parts are 5 in each.
+    parts = [range(first, first + 5) for first in range(0, 110, 5)]
+    assert activity.curve == pytest.approx([sum(part) / 5 / 110 for part in parts])
+
+
+def test_curve_of_few_trials_has_four_in_each_part(ledger):
+    record(ledger, ledger.enlist(0, 1).owner, [completed(reward / 8) for reward in range(6)])
+    assert ledger.activity().curve == pytest.approx([1.5 / 8, 4.5 / 8])
+
+
+def test_children_are_those_that_the_search_told_last_as_long_as_it_runs(ledger):
+    children = [ChildAtWork(0, 3, "host: cuda 1", 2.5), ChildAtWork(1, 4, "host: cpu", 0.0)]
+    ledger.publish_children(1, [])
+    ledger.publish_children(1, children)
+    assert ledger.children() == children
+    ledger.end(1, "stopped")
+    assert ledger.children() == []
+
+
+def test_life_that_is_over_tells_of_no_children(ledger):
+    ledger.end(1, "stopped")
+    ledger.begin_life("there", 2)
+    with pytest.raises(Superseded):
+        ledger.publish_children(1, [ChildAtWork(0, 3, "host: cpu", 2.5)])
 
 
 def test_progress_of_infeasible_trials_alone_has_no_best(ledger):
@@ -71,21 +122,23 @@ def test_progress_of_infeasible_trials_alone_has_no_best(ledger):
     progress = ledger.progress()
 
     assert (progress.num_recorded, progress.num_infeasible) == (2, 2)
-    assert (progress.recent_reward, progress.best) == (0.0, None)
+    assert progress.best is None
 
 
-def test_recent_reward_is_the_mean_of_the_last_30_that_arrived_whatever_the_clock_says(
+def test_mean_reward_is_that_of_the_last_100_that_arrived_whatever_the_clock_says(
     create_ledger, url
 ):
-    create_ledger(num_trials=40)
+    create_ledger(num_trials=110)
     with Ledger(url, FakeClock(step=0.0)) as ledger:
         owner = ledger.enlist(0, 1).owner
-        trials = [reservation.trial for reservation in ledger.reserve(owner, 40)]
+        trials = [reservation.trial for reservation in ledger.reserve(owner, 110)]
         ledger.start(owner, [start_of(trial) for trial in trials])
         for trial in reversed(trials):
-            record_one(ledger, owner, trial, completed(trial / 40))
+            record_one(ledger, owner, trial, completed(trial / 110))
 
-        assert ledger.progress().recent_reward == pytest.approx(sum(range(1, 31)) / 30 / 40)
+        activity = ledger.activity()
+        assert activity.mean_reward == pytest.approx(sum(range(1, 101)) / 100 / 110)
+        assert activity.trials_per_s is None
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "failed"])

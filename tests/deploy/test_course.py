@@ -14,7 +14,7 @@ from child.metric import ACCURACY
 from controller.baseline import Baseline
 from controller.errors import LedgerUnavailable, Superseded
 from controller.ledger import Ledger
-from controller.records import SearchRecord
+from controller.records import ChildAtWork, SearchRecord
 from controller.schedule import ScheduleSettings
 from deploy.course import PATIENCE_S, POLL_S, Course
 from deploy.run import Run, RunError
@@ -52,6 +52,7 @@ class Replicas:
         pass
 
     demand = ({"CPU": 2.0, "GPU": 0.5}, 3)
+    children = (ChildAtWork(0, 3, "here: cpu", 2.0),)
 
 
 class Room:
@@ -142,7 +143,7 @@ def test_search_whose_budget_is_pushed_is_finished_when_its_replicas_have_return
 
     assert stage.num_polls == 5
     assert stage.replicas.told == ["work", "drain"]
-    assert [progress.num_recorded for progress in stage.shown] == [0, 4, 4, 4, 4]
+    assert [status.progress.num_recorded for status in stage.shown] == [0, 4, 4, 4, 4]
     assert stage.said == []
 
 
@@ -299,6 +300,30 @@ def test_replicas_that_are_no_more_finish_what_they_had_recorded(stage):
     assert stage.replicas.told == ["finish 7", "work", "drain"]
 
 
+def test_what_takes_longer_to_read_is_read_every_five_seconds_and_children_are_told(stage):
+    stage.record(0.1)
+    read_at = []
+    activity = stage.ledger.activity
+    stage.ledger.activity = lambda: read_at.append(stage.num_polls) or activity()
+    stage.at(24, lambda: (stage.record(0.2, 0.3, 0.4), stage.return_replicas()))
+    stage.follow(time_limit_s=60.0)
+    assert read_at == [1, 11, 21]
+    assert {status.activity.last_reward for status in stage.shown} == {0.1}
+    assert stage.ledger.children() == list(Replicas.children)
+    assert stage.shown[0].children == Replicas.children
+    assert stage.shown[0].time_limit_s == 60.0
+
+
+def test_ledger_that_cannot_tell_what_is_going_on_is_asked_later(stage, monkeypatch):
+    def away():
+        raise LedgerUnavailable("the database is gone")
+
+    monkeypatch.setattr(stage.ledger, "activity", away)
+    stage.at(2, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(3, stage.return_replicas)
+    assert stage.follow() == ("finished", "")
+
+
 def ask(stage, **changes):
     """Ask for changes of the settings of the children, and of num_replicas."""
     stage.ledger.request_changes(
@@ -330,7 +355,7 @@ def test_search_goes_on_with_what_is_asked_of_it(stage):
     assert course.settings == load_settings().model_copy(
         update={"num_replicas": 5, "children": before.children}
     )
-    assert stage.shown[-1].requested_changes is None
+    assert stage.shown[-1].progress.requested_changes is None
 
 
 def test_what_cannot_be_is_refused_and_the_search_goes_on_as_it_was(stage):
@@ -348,7 +373,7 @@ def test_what_cannot_be_is_refused_and_the_search_goes_on_as_it_was(stage):
     ]
     assert all(said.startswith("the search goes on as it was: 1 mistake") for said in stage.said)
     assert stage.run.settings == before
-    assert stage.shown[-1].requested_changes is None
+    assert stage.shown[-1].progress.requested_changes is None
 
 
 def test_search_that_drains_is_not_scaled(stage):

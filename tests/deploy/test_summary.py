@@ -86,7 +86,6 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", settings
         "num_reused": 0,
         "num_in_flight": 0,
         "num_unpushed": 0,
-        "recent_reward": None,
         "best": max(
             (t for t in recorded if t.state == "completed"), key=lambda t: t.reward, default=None
         ),

@@ -23,6 +23,10 @@ class Living:
         """Answer with the process id."""
         return os.getpid()
 
+    @control
+    def device(self) -> str:
+        return f"host: cpu {os.getpid()}"
+
 
 class Unborn(Living):
     """Cannot be constructed."""

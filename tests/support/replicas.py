@@ -62,7 +62,10 @@ class NotingReplica(Living):
     def status(self) -> PoolStatus:
         starting = first(self._told("starting"), self._slots)
         unborn = "RuntimeError: no CUDA device" if self._told("unborn") else ""
-        return PoolStatus(self._slots, self._slots - starting, self._told("leaving"), unborn)
+        trial = self._told("training")
+        training = ((trial, "host: cpu", 2.5),) if trial else ()
+        ready = self._slots - starting
+        return PoolStatus(self._slots, ready, self._told("leaving"), training, unborn)
 
     def _told(self, what: str) -> int:
         """Give what a test wrote for it."""

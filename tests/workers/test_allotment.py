@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from support.clock import FakeClock
 
-from workers.allotment import ASK_EVERY_S, LOOK_EVERY_S, SETTLE_S, START_PATIENCE_S, Allotment
+from workers.allotment import SETTLE_S, START_PATIENCE_S, Allotment
 from workers.children_settings import ChildrenSettings
 from workers.node import Node
 from workers.pool import PoolStatus
@@ -14,6 +14,7 @@ from workers.slots import first
 NUM_REPLICAS = 2
 ON_CPUS = ChildrenSettings(per_replica=2, num_cpus=1.0, num_gpus=0.0)
 ON_GPUS = ChildrenSettings(per_replica=2, num_cpus=1.0, per_gpu_node=2)
+LOOK_EVERY_S = 2.0
 NO_ROOM = "the cluster has no room for more now"
 
 
@@ -40,11 +41,10 @@ class Stage:
         self.allotment = Allotment(children, num_replicas, "anywhere", nodes, self.clock)
 
     def look(self, *nodes):
-        """Look at the nodes, and at the replicas' workers where that is called for."""
+        """Look at the nodes, and at the replicas' workers."""
         self.clock.advance(LOOK_EVERY_S)
-        if has_to_ask := self.allotment.has_to_ask(nodes):
-            self.allotment.update([self.status(r) for r in range(len(self.allotment.shares))])
-        return has_to_ask
+        statuses = [self.status(replica) for replica in range(len(self.allotment.shares))]
+        return self.allotment.update(nodes, statuses)
 
     def status(self, replica):
         mine = self.allotment.shares[replica]
@@ -92,21 +92,11 @@ def test_one_child_is_one():
 
 def test_node_that_joins_is_used():
     stage = Stage(node(1))
-    assert not stage.look(node(1, 0)) or stage.quotas == [1, 0]
-    stage.look(node(1, 0), node(2))
+    assert not stage.look(node(1, 0))
+    assert stage.look(node(1, 0), node(2))
     assert stage.quotas == [2, 1]
     stage.look(node(1, 0), node(2, 0), node(8))
     assert stage.quotas == [2, 2]
-
-
-def test_replicas_are_asked_for_their_workers_where_that_is_called_for_and_every_half_minute():
-    stage = Stage(node(4))
-    assert stage.look(node(4, 0))  # all are new
-    looks = [stage.look(node(4, 0)) for _ in range(int(2 * ASK_EVERY_S / LOOK_EVERY_S))]
-    assert looks.count(True) == 2
-    assert stage.look(node(3, 0))
-    stage.look(node(3, 0))
-    assert stage.look(node(4, 1))
 
 
 def test_room_that_a_starting_worker_is_about_to_take_is_not_given_away_twice():
@@ -154,7 +144,6 @@ def test_slot_whose_place_was_taken_when_its_worker_died_is_given_up_too():
     stage = Stage(node(4))
     stage.look(node(4, 0))
     stage.starting[1] = 2
-    stage.clock.advance(ASK_EVERY_S)
     stage.look(node(4, 0))
     assert stage.quotas == [2, 2]
     stage.clock.advance(START_PATIENCE_S)
@@ -225,7 +214,7 @@ def test_replicas_that_are_fewer_or_more_keep_their_slots(num_replicas, quotas):
     assert stage.quotas == quotas
     # Those that are added have none yet, which says nothing of the cluster.
     assert stage.said == ("" if num_replicas > 2 else f"{sum(quotas)} children train at a time")
-    assert stage.look(node(8, 8 - sum(quotas)))
+    stage.look(node(8, 8 - sum(quotas)))
     assert stage.quotas == [2] * num_replicas
     assert stage.said == f"{2 * num_replicas} children train at a time"
 
@@ -252,13 +241,6 @@ def test_slots_in_use_are_taken_before_others():
     assert stage.slots == [{("b", 0.5): 2}]
     stage.look(gpu_node("a", 8), gpu_node("b", 1, 0))
     assert stage.slots == [{("b", 0.5): 2}]
-
-
-def test_replicas_are_not_asked_for_room_that_is_free_and_may_not_be_used():
-    stage = Stage(gpu_node("a", 8), children=ON_GPUS)
-    stage.look(gpu_node("a", 8, 6))
-    assert stage.quotas == [2, 0]
-    assert not stage.look(gpu_node("a", 8, 6))
 
 
 def test_workers_have_all_their_time_to_start_after_the_slots_have_changed():

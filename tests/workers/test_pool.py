@@ -210,7 +210,8 @@ def test_pool_that_is_made_smaller_lets_those_in_training_finish(make, notes, tm
     pool.ended()
     assert len(pool._workers) == 2
     # The other is one too many.
-    assert pool.status == PoolStatus(Counter({SLOT: 1}), Counter({SLOT: 1}), num_leaving=1)
+    assert (pool.status.wanted, pool.status.ready) == (Counter({SLOT: 1}), Counter({SLOT: 1}))
+    assert pool.status.num_leaving == 1
     notes.end(1)
     results = advance(pool, bool, "the first result")
     assert pool.ended() == []
@@ -264,6 +265,20 @@ def test_child_that_is_forgotten_is_never_begun_and_one_in_training_ends(make, n
     results = advance(pool, lambda results: len(results) == 2, "two results")
     assert [trial for trial, _ in results] == [1, 3]
     assert notes.trials() == [1, 3]
+
+
+def test_status_says_which_child_trains_where_and_for_how_long(make, notes, tmp_path):
+    clock = FakeClock()
+    pool = make(2, Worker, tmp_path, {}, [1], clock=clock)
+    warm_up(pool, 2)
+    begin(pool, 1)
+    clock.advance(2.5)
+    advance(pool, lambda _: all(worker.device for worker in pool._workers), "their devices")
+    [pid] = [pid for _, pid in notes.begun()]
+    assert pool.status.training == ((1, f"host: cpu {pid}", 2.5),)
+    notes.end(1)
+    advance(pool, bool, "the result")
+    assert pool.status.training == ()
 
 
 def test_status_counts_workers_that_start_until_they_can_train(make):

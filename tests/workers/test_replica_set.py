@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -16,13 +17,13 @@ from support.replicas import NotingReplica
 from support.runs import is_alive
 from support.waiting import wait_until
 
+from controller.records import ChildAtWork
 from workers import replica_set
-from workers.allotment import ASK_EVERY_S, LOOK_EVERY_S
 from workers.children_settings import ChildrenSettings
 from workers.node import Node
 from workers.placement import Placement
 from workers.process import ProcessSetup
-from workers.replica_set import ReplicaSet
+from workers.replica_set import LOOK_EVERY_S, ReplicaSet
 from workers.seats import Seats
 from workers.supervisor import ProcessFailed, Supervisor
 
@@ -259,15 +260,6 @@ def test_replica_that_is_dead_just_now_is_waited_for_before_workers_are_shared_a
     assert stage.said[-1] == "4 children train at a time"
 
 
-def test_replicas_of_which_all_workers_are_ready_are_left_alone(stage):
-    stage.start(4)
-    stage.nodes = [node(4, 0)]
-    stage.look()
-    stage.clock.advance(ASK_EVERY_S - LOOK_EVERY_S)
-    stage.set.rebalance()
-    assert stage.set._asked is None
-
-
 def test_replicas_that_are_added_work_at_once_and_get_their_workers(stage):
     replicas = stage.start(8)
     replicas.work()
@@ -333,7 +325,6 @@ def test_worker_that_cannot_be_constructed_is_tried_again_where_others_could(sta
     stage.start(4)
     stage.tell(1, "starting", 2)
     stage.tell(1, "unborn", 1)
-    stage.clock.advance(ASK_EVERY_S)
     stage.look()  # the other replica's train
     stage.tell(0, "starting", 2)
     stage.look()  # no more, but they could
@@ -344,8 +335,21 @@ def test_search_of_which_no_worker_was_ever_constructed_fails_at_once(stage):
     stage.start(4)
     for replica in range(NUM_REPLICAS):
         stage.tell(replica, "starting", 2)
-    stage.clock.advance(ASK_EVERY_S)
     stage.look()
     stage.tell(1, "unborn", 1)
     with pytest.raises(ProcessFailed, match="no child worker could be started: RuntimeError: no C"):
         stage.look()
+
+
+def test_children_in_training_are_those_that_the_replicas_told_last(stage):
+    replicas = stage.start(4)
+    assert replicas.children == ()
+    (stage.folder / "replica-1-training").write_text("7")
+    stage.await_notes(1, "born")
+    stage.look()
+    assert replicas.children == [ChildAtWork(1, 7, "host: cpu", 2.5)]
+
+
+def test_very_many_replicas_are_asked_less_often():
+    assert ReplicaSet._look_every_s.fget(SimpleNamespace(_num_replicas=100)) == LOOK_EVERY_S
+    assert ReplicaSet._look_every_s.fget(SimpleNamespace(_num_replicas=400)) == 8.0
