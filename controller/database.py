@@ -65,6 +65,7 @@ LIVES = sql.Table(
     Column("life", Integer, primary_key=True, autoincrement=False),
     Column("host", String, nullable=False),
     Column("process", Integer, nullable=False),
+    Column("is_job", Boolean, nullable=False),
     Column("began_at", Float, nullable=False),
     Column("num_beats", Integer, nullable=False),
     Column("beat_at", Float, nullable=False),

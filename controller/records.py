@@ -33,13 +33,14 @@ class SearchRecord:
 class Life:
     """One process that runs, or ran, a search, from its launch to its end.
 
-    num_beats grows while it lives; beat_at, by its own clock, is when it last did. ended_at is None
-    while it lives, and for ever if it was killed.
+    is_job is whether it is a job of a cluster. num_beats grows while it lives; beat_at, by its own
+    clock, is when it last did. ended_at is None while it lives, and for ever if it was killed.
     """
 
     life: int
     host: str
     process: int
+    is_job: bool
     began_at: float
     num_beats: int
     beat_at: float

@@ -92,6 +92,7 @@ class SearchLedger(LedgerReader):
         host: str,
         process: int,
         *,
+        is_job: bool = False,
         last: Life | None = None,
         search: SearchRecord | None = None,
     ) -> int:
@@ -99,6 +100,7 @@ class SearchLedger(LedgerReader):
 
         Args:
             host, process: whose life it is, for messages.
+            is_job: whether that is a job of a cluster.
             last: the newest life as the caller has last seen it, if it has not ended: it is over if
                 it has given no sign since.
             search: its budget, schedule, settings and code from now on; the rest stays.
@@ -127,7 +129,13 @@ class SearchLedger(LedgerReader):
             now = self._clock()
             connection.execute(
                 LIVES.insert().values(
-                    life=life, host=host, process=process, began_at=now, num_beats=0, beat_at=now
+                    life=life,
+                    host=host,
+                    process=process,
+                    is_job=is_job,
+                    began_at=now,
+                    num_beats=0,
+                    beat_at=now,
                 )
             )
             connection.execute(

@@ -18,6 +18,7 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deploy.autoscaler import has_autoscaler
+from deploy.go_on import is_in_job
 from deploy.run import Run
 from deploy.settings import SearchSettings
 from workers.node import Node, nodes
@@ -29,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 _LOOK_TIMEOUT_S = 60.0
-
-# In the environment of what `ray job submit` starts.
-_IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class ClusterError(Exception):
@@ -193,7 +191,7 @@ def _is_spread(settings: SearchSettings, nodes: Sequence[Node]) -> bool:
         return False
     if not shards.addresses and shards.host != "auto":
         return shards.host == "node"
-    return _IN_JOB in os.environ or len({node.name for node in nodes}) > 1
+    return is_in_job() or len({node.name for node in nodes}) > 1
 
 
 def _address() -> str:

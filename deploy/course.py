@@ -13,6 +13,7 @@ from controller.records import Activity, ChildAtWork, Progress, SearchState
 from controller.search_ledger import SearchLedger
 from deploy.autoscaler import RoomRequest
 from deploy.certificates import issue_certificates
+from deploy.go_on import is_in_job
 from deploy.heartbeat import Heartbeat
 from deploy.resume import resumed_settings
 from deploy.run import Run, RunError
@@ -170,7 +171,8 @@ class Course:
                 is_drained = True
                 if ending is not None and not progress.is_complete:
                     self._watcher.say(
-                        f"{ending[1]}: waiting for the children in training (Ctrl-C stops at once)"
+                        f"{ending[1]}: waiting for the children in training"
+                        f"{'' if is_in_job() else ' (Ctrl-C stops at once)'}"
                     )
                 replicas.drain()
                 room.withdraw()

@@ -75,7 +75,11 @@ class JobClient:
         """
         try:
             alive = list_nodes(
-                address=self._address, filters=[("state", "=", "ALIVE")], detail=True
+                address=self._address,
+                filters=[("state", "=", "ALIVE")],
+                detail=True,
+                # Nodes that have died are counted as left out.
+                raise_on_missing_output=False,
             )
         except Exception as error:  # Ray raises what it finds: of HTTP, of JSON, of its own
             raise _unreachable(self._address, error) from error
@@ -130,7 +134,10 @@ class JobClient:
             asyncio.run(tail())
             details = self._client.get_job_info(job.name)
         except FAILURES as error:
-            raise _unreachable(self._address, error) from error
+            raise JobError(
+                f"the search goes on, as job {job.name}; to follow it again, give the same command "
+                f"again; {_unreachable(self._address, error)}"
+            ) from error
         if details.status == JobStatus.SUCCEEDED:
             return 0
         if details.driver_exit_code:
@@ -140,6 +147,12 @@ class JobClient:
 
 def _unreachable(address: str, error: Exception) -> JobError:
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, AuthenticationError):
+        return JobError(
+            f"--address {address}: the cluster takes its token alone: set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN_PATH to a copy of it, or put it into ~/.ray/auth_token; "
+            "docs/clusters.md says where it is"
+        )
     return JobError(
         f"--address {address}: must be the dashboard of a Ray cluster; {first} "
         "(docs/clusters.md says how to reach it, and where its token has to be)"

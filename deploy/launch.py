@@ -28,6 +28,7 @@ from deploy.cluster import ClusterError, Shortage, check_folder, check_machine, 
 from deploy.count import counted
 from deploy.course import Course, Watcher
 from deploy.final_test import FinalTest, final_test
+from deploy.go_on import is_in_job
 from deploy.heartbeat import Heartbeat, await_silence
 from deploy.placement_table import placement_table
 from deploy.run import Run, RunError
@@ -189,7 +190,9 @@ def _life(
         SearchLedger.create(run.ledger_url, search).close()
     run.mark_begun()  # before the first life: from then on whoever resumes looks for this
     with SearchLedger(run.ledger_url) as ledger:
-        life = ledger.begin_life(socket.gethostname(), os.getpid(), last=last, search=search)
+        life = ledger.begin_life(
+            socket.gethostname(), os.getpid(), is_job=is_in_job(), last=last, search=search
+        )
         try:
             run.keep(settings)
             with Heartbeat(ledger, life) as heartbeat:

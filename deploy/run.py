@@ -29,6 +29,10 @@ class RunError(Exception):
     """A run directory is not what it has to be; the message says what to do."""
 
 
+class NotBegun(RunError):
+    """The search of a run has no ledger: not yet, or it ended before it began one."""
+
+
 class NoEndpoints(RunError):
     """The shards of a run are not up: not yet, or not any more."""
 
@@ -217,11 +221,17 @@ class Run:
         """Open the ledger, to read it; close it, or use it by `with`.
 
         Raises:
-            RunError: the search has not begun it, or it cannot be read.
+            NotBegun: there is none.
+            RunError: it is not on this machine, or cannot be read.
         """
         ledger = self._begun_ledger()
-        if ledger is None:
+        if ledger is None and self._begun_path.is_file():
             raise RunError(
+                f"{self.path}: its ledger, {self._where}, is not on this machine, or is gone; look "
+                "from where it is: the machine that runs the search, of a cluster its head"
+            )
+        if ledger is None:
+            raise NotBegun(
                 f"{self.path} has no ledger: its search has not begun yet, or ended before it began"
             )
         return ledger
@@ -236,7 +246,10 @@ class Run:
         try:
             ledger = self._begun_ledger()
         except RunError:
-            return False  # what cannot be read may hold something
+            # What cannot be read may hold something, but where it is elsewhere, not this search.
+            if self._ledger_path.exists():
+                return False
+            ledger = None
         if ledger is not None:
             ledger.close()
         if ledger is not None or (self.path / "shards").exists():

@@ -8,14 +8,11 @@ from deploy.run import NoEndpoints, Run
 from deploy.status import ShardHealth, Status
 
 
-def run_status(run: Run, now: float) -> tuple[Status, float | None]:
-    """Give how a search is doing, and for how long it has given no sign of life.
+def run_status(run: Run, now: float) -> Status:
+    """Give how a search is doing.
 
     Args:
         now: in seconds since 1970; the clock of who runs the search is not far from it.
-
-    Returns:
-        The seconds of silence are None unless it should run, and there are too many of them.
 
     Raises:
         RunError: the search has not begun, or something cannot be read.
@@ -28,9 +25,15 @@ def run_status(run: Run, now: float) -> tuple[Status, float | None]:
     is_running = progress.state == "running"
     silence_s = now - lives[-1].beat_at if is_running and lives else 0.0
     is_silent = silence_s > SILENCE_S
-    shards = shard_health(run) if is_running and not is_silent else None
-    status = Status(progress, activity, children, shards, run.time_limit_s)
-    return status, silence_s if is_silent else None
+    return Status(
+        progress,
+        activity,
+        children,
+        shards=shard_health(run) if is_running and not is_silent else None,
+        time_limit_s=run.time_limit_s,
+        silence_s=silence_s if is_silent else None,
+        is_job=bool(lives) and lives[-1].is_job,
+    )
 
 
 def shard_health(run: Run) -> list[ShardHealth] | None:

@@ -130,7 +130,8 @@ def _load(
         mistakes = [_describe(mistake, kind, kinds) for mistake in found]
         count = counted(len(mistakes), "mistake")
         lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
-        raise SettingsError(f"{count} in the settings ({source}):{lines}") from error
+        changed = ", and what was changed" if overrides else ""
+        raise SettingsError(f"{count} in the settings ({source}{changed}):{lines}") from error
 
 
 def _kind_of(settings: Mapping[str, Any], kinds: Sequence[type[S]]) -> type[S]:

@@ -23,7 +23,8 @@ class ShardHealth:
 class Status:
     """A search as it is now, or as it ended.
 
-    shards is None where nobody has asked them.
+    shards is None where nobody has asked them. silence_s is for how long a search that should run
+    has given no sign of life, if that is too long. is_job: whether it runs as a job of a cluster.
     """
 
     progress: Progress
@@ -31,6 +32,8 @@ class Status:
     children: Sequence[ChildAtWork] = ()
     shards: Sequence[ShardHealth] | None = None
     time_limit_s: float | None = None
+    silence_s: float | None = None
+    is_job: bool = False
 
     @property
     def seconds_left(self) -> float | None:
@@ -48,9 +51,10 @@ class Status:
 
     @property
     def is_ill(self) -> bool:
-        """Whether it has failed, or one of its shards does not serve."""
+        """Whether it has failed, or gives no sign of life, or one of its shards does not serve."""
         has_ill_shard = any(shard.health != "SERVING" for shard in self.shards or ())
-        return self.progress.state == "failed" or has_ill_shard
+        has_ended_ill = self.progress.state == "failed" or self.silence_s is not None
+        return has_ended_ill or has_ill_shard
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it by name; the best trial by its number and figures."""
@@ -71,6 +75,7 @@ class Status:
             **progress,
             **asdict(self.activity),
             "seconds_left": self.seconds_left,
+            "silence_s": self.silence_s,
             "children": [asdict(child) for child in self.children],
             "shards": None if self.shards is None else [asdict(shard) for shard in self.shards],
         }

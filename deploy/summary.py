@@ -15,6 +15,7 @@ from child.metric import Metric
 from controller.records import Progress, PushRecord
 from controller.trial import RECORDED, Trial
 from deploy.count import counted
+from deploy.go_on import go_on_command
 from deploy.launch import SearchResult
 from deploy.settings import SearchSettings
 
@@ -23,10 +24,17 @@ MAX_WIDTH = 100
 INDENT = " " * 15
 
 
-def summarize(result: SearchResult, settings: SearchSettings, path: Path, program: str) -> str:
+def summarize(
+    result: SearchResult,
+    settings: SearchSettings,
+    path: Path,
+    program: str,
+    *,
+    is_job: bool = False,
+) -> str:
     """Say how the search in the run directory at path ended, and what to do next.
 
-    program is what the user typed to run nasrl.
+    program is what the user typed to run nasrl; is_job whether it ran as a job of a cluster.
     """
     progress = result.progress
     lines = [_end(progress)]
@@ -70,7 +78,7 @@ def summarize(result: SearchResult, settings: SearchSettings, path: Path, progra
         f"Run directory  {path}",
         "",
     ]
-    return "\n".join([*lines, *_next(result, settings, path, program)])
+    return "\n".join([*lines, *_next(result, settings, path, program, is_job)])
 
 
 def _end(progress: Progress) -> str:
@@ -108,15 +116,22 @@ def _infeasible(result: SearchResult) -> list[str]:
     ]
 
 
-def _next(result: SearchResult, settings: SearchSettings, path: Path, program: str) -> list[str]:
+def _next(
+    result: SearchResult, settings: SearchSettings, path: Path, program: str, is_job: bool
+) -> list[str]:
     """Give commands to go on with, which can be pasted."""
     run = shlex.quote(str(path))
     trials = f"Next           {program} trials {run}"
     if result.has_no_network:
         return [trials]
     if result.progress.state != "finished":
-        go_on = f"{INDENT}{program} search --resume {run}  # goes on where it stopped"
-        return [f"{trials} --top 10", go_on]
+        go_on = go_on_command(path, is_job=is_job, program=program)
+        return [f"{trials} --top 10", f"{INDENT}{go_on}  # goes on where it stopped"]
+    more = (f"num_trials={4 * settings.num_trials}", *_without_limits(settings))
+    go_on = go_on_command(path, *more, is_job=is_job, program=program)
+    if is_job:
+        # Another search needs another place for its ledger, which nobody knows here.
+        return [f"{trials} --top 10", f"{INDENT}{go_on}  # goes on"]
     again = f"{INDENT}{program} search {shlex.quote(str(path / 'settings.yaml'))} --set"
     is_random = settings.strategy == "random"
     other, how = ("reinforce", "with") if is_random else ("random", "without")
@@ -129,15 +144,14 @@ def _next(result: SearchResult, settings: SearchSettings, path: Path, program: s
     return [
         f"{trials} --top 10",
         f"{again} strategy={other}{anew}  # the same {how} learning",
-        f"{INDENT}{program} search --resume {run} --set num_trials={4 * settings.num_trials}"
-        f"{_without_limits(settings)}  # goes on",
+        f"{INDENT}{go_on}  # goes on",
     ]
 
 
-def _without_limits(settings: SearchSettings) -> str:
+def _without_limits(settings: SearchSettings) -> list[str]:
     """Give what lifts the limits that the search would end by again."""
     limits = {"time_limit_s": settings.time_limit_s, "target_reward": settings.target_reward}
-    return "".join(f" --set {name}=null" for name, limit in limits.items() if limit is not None)
+    return [f"{name}=null" for name, limit in limits.items() if limit is not None]
 
 
 def _figure(metric: Metric, figure: float) -> str:

@@ -63,12 +63,6 @@ def scale(
     lost. The search keeps what was changed when it is resumed, too. The exit code is 0 once it goes
     on so, 1 if it does not run, and 2 if it cannot go on so.
     """
-    from controller.errors import LedgerError
-    from controller.search_ledger import SearchLedger
-    from deploy.resume import resumed_settings
-    from deploy.run import Run, RunError
-    from deploy.settings_file import SettingsError
-
     given = {
         "children.per_gpu_node": children_per_gpu_node,
         "children.per_gpu": children_per_gpu,
@@ -79,10 +73,16 @@ def scale(
         raise click.UsageError(
             "give what is to change: --children-per-gpu-node, --children-per-gpu or --replicas"
         )
+    # Slow to import, and not needed to say what is wrong with a command.
+    from controller.errors import LedgerError
+    from controller.search_ledger import SearchLedger
+    from deploy.resume import resumed_settings
+    from deploy.run import NotBegun, Run, RunError
+    from deploy.settings_file import SettingsError
+
     try:
         opened = Run(run)
-        if not opened.has_begun:
-            raise click.ClickException(f"{run}: the search has not begun, or ended before it began")
+        opened.ledger().close()  # which says where it is, if it is not here
         wanted = resumed_settings(opened, overrides).shown
         with SearchLedger(opened.ledger_url) as ledger:
             ledger.request_changes(
@@ -97,6 +97,8 @@ def scale(
                 f"the search goes on as it was; what it printed, and {opened.log_dir}/search.log, "
                 "say why"
             )
+    except NotBegun as error:
+        raise click.ClickException(str(error)) from error
     except (RunError, SettingsError) as error:
         raise UserMistake(str(error)) from error
     except LedgerError as error:
@@ -112,9 +114,11 @@ def _await_answer(ledger: SearchLedger, run: Path, overrides: list[str]) -> None
         click.ClickException: it has ended, or nobody runs it.
     """
     from controller.errors import StillAlive
+    from deploy.go_on import go_on_command
     from deploy.heartbeat import await_silence
 
-    go_on = f"nasrl search --resume {run} {' '.join(f'--set {text}' for text in overrides)}"
+    is_job = ledger.lives()[-1].is_job
+    go_on = go_on_command(run, *overrides, is_job=is_job)
     give_up_at = time.monotonic() + ANSWER_S
     while True:
         progress = ledger.progress()

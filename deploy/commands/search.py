@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from deploy.go_on import go_on_command, is_in_job
 from deploy.mistake import UserMistake
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def search(
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-    click.echo(summarize(result, chosen, run.path, _program()))
+    click.echo(summarize(result, chosen, run.path, _program(), is_job=is_in_job()))
     if result.progress.state != "finished":
         return INTERRUPTED
     return 1 if result.has_no_network else 0
@@ -153,7 +154,7 @@ def _what_stays(run: Run, is_new: bool) -> str:
     """Remove a new run in which nothing has begun; say of any other how to go on with it."""
     if is_new and run.discard_if_empty():
         return ""
-    go_on = f"{_program()} search --resume {shlex.quote(str(run.path))}"
+    go_on = go_on_command(run.path, is_job=is_in_job(), program=_program())
     return f"\nWhat was recorded stays; go on with {go_on}"
 
 

@@ -21,6 +21,7 @@ def status(run: Path, as_json: bool) -> int:
     failed, or runs no more without having said so, or if one of its shards is not SERVING.
     """
     from controller.errors import LedgerError
+    from deploy.go_on import go_on_command
     from deploy.run import Run, RunError
     from deploy.run_status import run_status
     from deploy.status import duration
@@ -28,21 +29,21 @@ def status(run: Path, as_json: bool) -> int:
 
     try:
         opened = Run(run)
-        found, silent_s = run_status(opened, time.time())
+        found = run_status(opened, time.time())
     except (RunError, CredentialsError) as error:
         raise UserMistake(str(error)) from error
     except LedgerError as error:
         raise click.ClickException(str(error)) from error
-    code = 1 if found.is_ill or silent_s is not None else 0
+    code = 1 if found.is_ill else 0
     if as_json:
-        click.echo(json.dumps({**found.to_json(), "silent_s": silent_s}, indent=1))
+        click.echo(json.dumps(found.to_json(), indent=1))
         return code
     state, reason = found.progress.state, found.progress.reason
     said = f"{state}: {reason}" if reason else state
-    if silent_s is not None:
+    if found.silence_s is not None:
         said = (
-            f"no sign of life for {duration(silent_s)}: it was killed, or its machine is off; go "
-            f"on with nasrl search --resume {run}"
+            f"no sign of life for {duration(found.silence_s)}: it was killed, or its machine is "
+            f"off; go on with {go_on_command(run, is_job=found.is_job)}"
         )
     for what, text in [("search", said), *found.lines()]:
         click.echo(f"{what:<10} {text}")

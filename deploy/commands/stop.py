@@ -22,13 +22,13 @@ def stop(run: Path, no_wait: bool) -> int:
     """
     from controller.errors import LedgerError, StillAlive
     from controller.search_ledger import SearchLedger
+    from deploy.go_on import go_on_command
     from deploy.heartbeat import await_silence
-    from deploy.run import Run, RunError
+    from deploy.run import NotBegun, Run, RunError
 
     try:
         opened = Run(run)
-        if not opened.has_begun:
-            raise click.ClickException(f"{run}: the search has not begun, or ended before it began")
+        opened.ledger().close()  # which says where it is, if it is not here
         with SearchLedger(opened.ledger_url) as ledger:
             ledger.request_stop()
             if no_wait:
@@ -42,6 +42,8 @@ def stop(run: Path, no_wait: bool) -> int:
                     continue
                 break
             progress = ledger.progress()
+    except NotBegun as error:
+        raise click.ClickException(str(error)) from error
     except RunError as error:
         raise UserMistake(str(error)) from error
     except LedgerError as error:
@@ -49,7 +51,7 @@ def stop(run: Path, no_wait: bool) -> int:
     if silent is not None:
         raise click.ClickException(
             f"nobody runs this search: {silent} ended without a word {_ago(silent.beat_at)} ago; "
-            f"go on with nasrl search --resume {run}"
+            f"go on with {go_on_command(run, is_job=silent.is_job)}"
         )
     ended = f"{progress.state}: {progress.num_recorded} of {progress.num_trials} trials"
     if progress.state not in ("stopped", "finished"):

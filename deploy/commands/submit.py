@@ -90,6 +90,11 @@ def submit(
         click.echo(
             f"submitted as {job.name}" if job.is_new else f"runs already as {job.name}: following"
         )
+        if not job.is_new and overrides:
+            click.echo(
+                f"it keeps the settings that it runs with: {' '.join(overrides)} is not taken up; "
+                f"nasrl scale {run} changes how many children train"
+            )
         if no_wait:
             return 0
         try:

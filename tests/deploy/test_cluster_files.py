@@ -117,6 +117,17 @@ def test_nasrl_is_installed_from_the_folder_that_is_copied(path):
     assert "nasrl[postgresql]" in installs[0]
 
 
+@of_each
+def test_whoever_logs_in_finds_nasrl_and_ray(path, tmp_path):
+    [add] = [command for command in prepared(path)["setup_commands"] if ".bashrc" in command]
+    (tmp_path / ".bashrc").write_text("# of the system\n")
+    for _ in range(2):  # it runs at every `ray up`
+        subprocess.run(["bash", "-c", add], env={"HOME": str(tmp_path)}, check=True)
+    assert (tmp_path / ".bashrc").read_text() == (
+        "# of the system\nexport PATH=~/nasrl-venv/bin:$PATH\n"
+    )
+
+
 def test_head_of_ones_own_machines_has_no_gpu():
     head, _ = starts_of_ray(DEPLOY / "cluster-local.yaml")
     assert "--num-gpus=0" in head

@@ -187,6 +187,15 @@ def test_search_drains_when_it_is_to_end_and_ends_when_its_replicas_have_returne
     assert stage.said == [f"{reason}: waiting for the children in training (Ctrl-C stops at once)"]
 
 
+def test_job_has_nobody_who_could_press_ctrl_c(stage, monkeypatch):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    stage.record(0.1)
+    stage.at(2, lambda: stop_by_command(stage))
+    stage.at(4, stage.return_replicas)
+    stage.follow()
+    assert stage.said == ["stopped by nasrl stop: waiting for the children in training"]
+
+
 def test_first_reason_to_end_is_the_one_that_counts(stage):
     stage.record(0.1)
     stage.at(1, stage.ledger.request_stop)

@@ -65,6 +65,18 @@ def test_ledger_that_has_not_begun_is_said_to_be_missing(run):
         run.ledger()
 
 
+def test_ledger_that_is_on_another_machine_is_said_to_be_there(tmp_path):
+    url = "ledger_url=sqlite:////home/head/first.sqlite"
+    run = Run.create(tmp_path / "one", load_settings(overrides=[url]))
+    (run.path / "begun").touch()
+    with pytest.raises(RunError) as caught:
+        run.ledger()
+    assert str(caught.value) == (
+        f"{run.path}: its ledger, sqlite:////home/head/first.sqlite, is not on this machine, "
+        "or is gone; look from where it is: the machine that runs the search, of a cluster its head"
+    )
+
+
 def test_ledger_file_without_tables_has_not_begun(run):
     Path(run.path / "ledger.sqlite").touch()
     with pytest.raises(RunError, match="has not begun yet"):
@@ -359,7 +371,8 @@ def test_ledger_whose_url_cannot_be_used_is_said_to_be_unreadable(run, url, mess
     with pytest.raises(RunError, match=refused) as caught:
         run.ledger()
     assert "restore it" not in str(caught.value)
-    assert not run.discard_if_empty()
+    # Whatever is there, this search has not begun, and another URL may be given for it.
+    assert run.discard_if_empty()
 
 
 @pytest.mark.parametrize("url", ["foo", "mysql://x/y", "postgresql://me@host/name"])

@@ -123,6 +123,17 @@ def test_search_that_ends_before_it_sees_to_it_is_code_1_with_how_to_go_on(run, 
     )
 
 
+def test_job_of_a_cluster_is_gone_on_with_there(run, ledger, capsys):
+    ledger.end(1, "stopped")
+    ledger.begin_life("head", 2, is_job=True)
+    code = scaled(run, ledger, "--replicas=7", answer=lambda _: ledger.end(2, "stopped"))
+    assert code == 1
+    assert capsys.readouterr().err == (
+        "Error: the search is stopped; go on with nasrl submit --resume --run-dir "
+        f"{run.path} --set num_replicas=7\n"
+    )
+
+
 def test_search_that_nobody_runs_is_code_1(run, ledger, capsys, monkeypatch):
     monkeypatch.setattr(scale, "ANSWER_S", 0.1)
     monkeypatch.setattr(heartbeat, "SILENCE_S", 0.5)
@@ -146,7 +157,7 @@ def test_search_that_is_busy_is_waited_for(run, ledger, capsys, monkeypatch):
 
 def test_search_that_has_not_begun_is_code_1(run, capsys):
     assert main(["scale", str(run.path), "--replicas=7"]) == 1
-    assert "the search has not begun" in capsys.readouterr().err
+    assert "its search has not begun yet" in capsys.readouterr().err
 
 
 def test_folder_that_is_no_run_is_code_2(tmp_path, capsys):

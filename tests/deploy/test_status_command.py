@@ -93,10 +93,19 @@ def test_search_that_was_killed_is_code_1_with_how_to_go_on(run, ledger, clock, 
     assert "shards" not in shown
 
 
+def test_job_that_was_killed_is_gone_on_with_on_its_cluster(run, ledger, clock, capsys):
+    ledger.end(1, "stopped")
+    clock[0] -= SILENCE_S + 51
+    ledger.begin_life("head", 2, is_job=True)
+    assert main(["status", str(run.path)]) == 1
+    how = f"go on with nasrl submit --resume --run-dir {run.path}"
+    assert lines(capsys)["search"].endswith(how)
+
+
 def test_programs_get_json(run, ledger, capsys):
     assert main(["status", str(run.path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["num_recorded"], told["silent_s"]) == ("running", 2, None)
+    assert (told["state"], told["num_recorded"], told["silence_s"]) == ("running", 2, None)
     assert told["seconds_left"] <= 3600  # time_limit_s
 
 

@@ -66,4 +66,4 @@ def test_search_that_is_not_waited_for_is_asked_to_stop(run, ledger, capsys):
 
 def test_search_that_has_not_begun_is_code_1(run, capsys):
     assert main(["stop", str(run.path)]) == 1
-    assert "the search has not begun" in capsys.readouterr().err
+    assert "its search has not begun yet" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 import requests
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus
 
 from deploy import job
@@ -29,11 +30,18 @@ class MadeUpCluster:
     followed: list[str] = field(default_factory=list)
     end: tuple[JobStatus, int | None] = (JobStatus.SUCCEEDED, 0)
     error: Exception | None = None
+    num_dead: int = 0
     nodes: list = field(
         default_factory=lambda: [
             SimpleNamespace(node_ip="10.0.0.1", node_id="1", resources_total={"CPU": 4.0})
         ]
     )
+
+    def list_nodes(self, *, filters, raise_on_missing_output=True, **_):
+        assert filters == [("state", "=", "ALIVE")]
+        if raise_on_missing_output and self.num_dead:
+            raise RuntimeError("Failed to retrieve all nodes, due to data truncation")
+        return self.nodes
 
     def list_jobs(self):
         # One that Ray's own client started has no submission id.
@@ -66,7 +74,7 @@ class MadeUpCluster:
 def cluster(monkeypatch):
     made_up = MadeUpCluster()
     monkeypatch.setattr(job, "JobSubmissionClient", lambda address: made_up)
-    monkeypatch.setattr(job, "list_nodes", lambda **_: made_up.nodes)
+    monkeypatch.setattr(job, "list_nodes", made_up.list_nodes)
     return made_up
 
 
@@ -88,6 +96,21 @@ def test_repeat_follows_the_job_that_runs(cluster, capsys):
     assert len(cluster.submitted) == 1
     assert cluster.followed == [NAME]
     assert f"runs already as {NAME}: following" in capsys.readouterr().out
+
+
+def test_repeat_says_that_other_settings_are_not_taken_up(cluster, capsys):
+    submit("--no-wait")
+    capsys.readouterr()
+    assert submit("--set", "seed=7", "--set", "num_trials=9", "--no-wait") == 0
+    assert (
+        "it keeps the settings that it runs with: seed=7 num_trials=9 is not taken up; nasrl scale "
+        f"{RUN} changes"
+    ) in capsys.readouterr().out
+
+
+def test_nodes_that_have_died_are_no_obstacle(cluster):
+    cluster.num_dead = 1
+    assert submit("--no-wait") == 0
 
 
 def test_search_that_has_ended_may_be_gone_on_with_again_and_again(cluster):
@@ -189,7 +212,20 @@ def test_child_that_fits_on_no_node_now_is_told_and_submitted(cluster, capsys):
 def test_cluster_that_goes_away_is_named(cluster, capsys, error):
     cluster.error = error
     assert submit() == 1
-    assert "--address http://127.0.0.1:8265: must be the dashboard" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"the search goes on, as job {NAME}; to follow it again, give the same command" in said
+    assert "--address http://127.0.0.1:8265: must be the dashboard" in said
+
+
+def test_token_that_is_refused_is_named(monkeypatch, capsys):
+    def refuse(_):
+        raise AuthenticationError("Token authentication is enabled\nray get-auth-token --generate")
+
+    monkeypatch.setattr(job, "JobSubmissionClient", refuse)
+    assert submit() == 1
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:8265: the cluster takes its token alone: set RAY_AUTH_MODE" in said
+    assert "generate" not in said
 
 
 def test_address_at_which_nobody_listens_is_named(capsys):

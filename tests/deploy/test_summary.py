@@ -74,7 +74,16 @@ def infeasible(number, reason):
     return replace(trial(number, 0.0, state="infeasible"), reason=reason, validation=None)
 
 
-def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", settings=(), **progress):
+def say(
+    trials,
+    pushes=(),
+    test=None,
+    program="nasrl",
+    path="/tmp/run",
+    settings=(),
+    is_job=False,
+    **progress,
+):
     recorded = [t for t in trials if t.state in ("completed", "infeasible")]
     fields = {
         "state": "finished",
@@ -96,7 +105,8 @@ def say(trials, pushes=(), test=None, program="nasrl", path="/tmp/run", settings
     }
     rows = list(trials), list(pushes)
     result = SearchResult(Progress(**(fields | progress)), *rows, test, 297, 300)
-    return summarize(result, load_settings(overrides=settings), Path(path), program)
+    chosen = load_settings(overrides=settings)
+    return summarize(result, chosen, Path(path), program, is_job=is_job)
 
 
 def test_summary_says_how_the_rewards_moved_in_the_order_of_the_results():
@@ -217,6 +227,21 @@ def test_summary_ends_with_commands_for_the_same_search_that_can_be_pasted():
         "Next           .venv/bin/nasrl trials '/tmp/my run' --top 10",
         f"{begin} '/tmp/my run/settings.yaml' --set strategy=random  # the same without learning",
         f"{begin} --resume '/tmp/my run' --set num_trials=480  # goes on",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "how"),
+    [
+        ("stopped", "  # goes on where it stopped"),
+        ("finished", " --set num_trials=480  # goes on"),
+    ],
+)
+def test_job_of_a_cluster_is_gone_on_with_there(state, how):
+    text = say([trial(1, 0.5)], state=state, is_job=True)
+    assert text.splitlines()[-2:] == [
+        "Next           nasrl trials /tmp/run --top 10",
+        f"               nasrl submit --resume --run-dir /tmp/run{how}",
     ]
 
 
