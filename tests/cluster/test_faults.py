@@ -64,6 +64,9 @@ def test_search_goes_on_when_a_host_with_a_shard_loses_its_power(hosts, search):
 
     hosts.replace("w1")
     hosts.wait_for(lambda: hosts.num_nodes() == 3, "the blank host in the cluster", 90)
+    # Ray remembers the dead one, which is no obstacle for the next search.
+    look = "from deploy.job import JobClient; print(JobClient('http://127.0.0.1:8265').nodes())"
+    assert hosts.run("driver", "python", "-c", look).count("Node(") == 3
     assert_complete(hosts, search)
 
 
