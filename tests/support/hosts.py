@@ -240,4 +240,4 @@ def cluster_file() -> str:
     }.items():
         assert old in text, f"{old} is not in deploy/cluster-local.yaml"
         text = text.replace(old, new)
-    return re.sub(r"^setup_commands:\n(  - .*\n)+", "setup_commands: []\n", text, flags=re.M)
+    return re.sub(r"^setup_commands:\n(  [-#] .*\n)+", "setup_commands: []\n", text, flags=re.M)
