@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import Any, Literal, get_args
 
 Combination = Literal["add", "elem_mult", "max"]
 Activation = Literal["identity", "tanh", "sigmoid", "relu", "sin"]
 
-_COMBINE: dict[Combination, Callable[[Tensor, Tensor], Tensor]] = {
-    "add": torch.add,
-    "elem_mult": torch.mul,
-    "max": torch.maximum,
-}
-_ACTIVATE: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "identity": lambda value: value,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "relu": torch.relu,
-    "sin": torch.sin,
-}
 _SYMBOLS: dict[Combination, str] = {"add": "+", "elem_mult": "*", "max": "-max"}
 _SHORT: dict[Activation, str] = {"identity": "id", "sigmoid": "sigm"}
 
 
 @dataclass(frozen=True)
 class Node:
-    """activation(combination(a, b)), element by element.
+    """activation(combination(a, b)), element by element; `child.recurrent.operations` computes it.
 
     ``max`` and ``sin`` are those of the paper's control experiment. It prints short:
 
@@ -47,14 +32,9 @@ class Node:
     activation: Activation
 
     def __post_init__(self) -> None:
-        if self.combination not in _COMBINE:
-            raise ValueError(
-                f"combination={self.combination!r}: must be one of {', '.join(_COMBINE)}"
-            )
-        if self.activation not in _ACTIVATE:
-            raise ValueError(
-                f"activation={self.activation!r}: must be one of {', '.join(_ACTIVATE)}"
-            )
+        for name, known in (("combination", Combination), ("activation", Activation)):
+            if (value := getattr(self, name)) not in get_args(known):
+                raise ValueError(f"{name}={value!r}: must be one of {', '.join(get_args(known))}")
 
     def __str__(self) -> str:
         return _SHORT.get(self.activation, self.activation) + _SYMBOLS[self.combination]
@@ -76,16 +56,3 @@ class Node:
                 "combination"
             )
         return cls(data["combination"], data["activation"])
-
-
-def combine(combination: Combination, one: Tensor, other: Tensor) -> Tensor:
-    """Give the combination of two values of one shape, element by element.
-
-    Where both are equal, ``max`` gives each half of the gradient.
-    """
-    return _COMBINE[combination](one, other)
-
-
-def activate(activation: Activation, value: Tensor) -> Tensor:
-    """Give the activation of each element; ``identity`` gives the tensor itself, not a copy."""
-    return _ACTIVATE[activation](value)

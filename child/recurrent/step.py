@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from child.recurrent.architecture import CellArchitecture
-from child.recurrent.node import activate, combine
+from child.recurrent.operations import activate, combine
 
 
 def step(
