@@ -137,6 +137,12 @@ class LedgerReader:
         with self._read() as connection:
             return [trial_of(row) for row in connection.execute(query)]
 
+    def trial(self, number: int) -> Trial | None:
+        """Give the trial of that number, if there is one."""
+        with self._read() as connection:
+            row = connection.execute(sql.select(TRIALS).where(TRIALS.c.trial == number)).first()
+        return None if row is None else trial_of(row)
+
     def pushes(self) -> list[PushRecord]:
         """Give all pushes, in the order in which they were opened."""
         with self._read() as connection:

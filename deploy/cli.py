@@ -12,6 +12,7 @@ from deploy.commands.scale import scale
 from deploy.commands.search import search
 from deploy.commands.shard import shard
 from deploy.commands.shards import shards
+from deploy.commands.show import show
 from deploy.commands.status import status
 from deploy.commands.stop import stop
 from deploy.commands.submit import submit
@@ -32,6 +33,7 @@ def nasrl() -> None:
 nasrl.add_command(search)
 nasrl.add_command(status)
 nasrl.add_command(trials)
+nasrl.add_command(show)
 nasrl.add_command(submit)
 nasrl.add_command(scale)
 nasrl.add_command(stop)

@@ -3,65 +3,110 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from child.language.layers import LSTM
-from child.task import Task
+from child.convolutional.architecture import ConvolutionalArchitecture
+from child.recurrent.architecture import CellArchitecture
 from child.zoo import FIGURE_7, NAS_CELL
-from controller.errors import LedgerError
-from deploy.run import Run, RunError
+from deploy.known_trial import KnownTrial, TrialError, known_trial
 
-KNOWN = {"figure-7": FIGURE_7, "nas-cell": NAS_CELL, "lstm": LSTM}
+if TYPE_CHECKING:
+    from child.task import Task
+
+KNOWN = ("figure-7", "nas-cell", "lstm")
 
 
 class ArchitectureError(ValueError):
     """There is no such architecture, or it is not of this task's kind."""
 
 
+@dataclass(frozen=True)
+class KnownArchitecture:
+    """An architecture, and the trial that it is of, if it is of one."""
+
+    architecture: Any
+    trial: KnownTrial | None = None
+
+
 def known_architecture(name: str, task: Task) -> Any:
     """Give an architecture of the task's kind.
 
     Args:
-        name: figure-7, nas-cell, or lstm; a JSON file that describes one; a run directory, for its
-            best trial; or RUN:TRIAL.
+        name: see `find_architecture`.
 
     Raises:
         ArchitectureError: there is none, or another kind of task has it.
     """
-    if name in KNOWN:
-        architecture = KNOWN[name]
-        if not isinstance(architecture, task.architectures):
-            raise ArchitectureError(
-                f"architecture={name}: is of another kind than data.name asks for: it is trained "
-                f"on {'images' if architecture is FIGURE_7 else 'texts'}"
-            )
-        return architecture
     try:
-        return task.architecture(_described(name))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArchitectureError(f"architecture={name}: {error}") from error
+        architecture = find_architecture(name).architecture
+    except ArchitectureError as error:
+        raise ArchitectureError(f"architecture={error}") from error
+    if not isinstance(architecture, task.architectures):
+        of_images = isinstance(architecture, ConvolutionalArchitecture)
+        raise ArchitectureError(
+            f"architecture={name}: is of another kind than data.name asks for: it is trained on "
+            f"{'images' if of_images else 'texts'}"
+        )
+    return architecture
 
 
-def _described(name: str) -> Mapping[str, Any]:
-    path = Path(name)
-    if path.is_file():
-        described = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(described, dict):
-            raise ValueError("must be a JSON object that describes an architecture")
-        return described
-    run, _, trial = (name, "", "") if path.is_dir() else name.rpartition(":")
-    if not run or not Path(run).is_dir() or (trial and not trial.isdecimal()):
+def find_architecture(name: str, trial: str | None = None) -> KnownArchitecture:
+    """Give the architecture of that name.
+
+    Args:
+        name: figure-7, nas-cell, or lstm; a JSON file that describes one; a run directory, for its
+            best trial; or RUN:TRIAL.
+        trial: of a run directory, its number, or best.
+
+    Raises:
+        ArchitectureError: there is none.
+    """
+    try:
+        if trial is not None:
+            if name in KNOWN or not Path(name).is_dir():
+                raise ValueError(f"must be a run directory, since trial {trial} is asked for")
+            return _of_trial(known_trial(name, trial))
+        if name in KNOWN:
+            return KnownArchitecture(_known(name))
+        path = Path(name)
+        if path.is_file():
+            return KnownArchitecture(_described(json.loads(path.read_text(encoding="utf-8"))))
+        run, _, which = (name, "", "best") if path.is_dir() else name.rpartition(":")
+        if not run or not Path(run).is_dir() or not (which == "best" or which.isdecimal()):
+            raise ValueError(
+                f"must be one of {', '.join(KNOWN)}, a JSON file, a run directory, or RUN:TRIAL"
+            )
+        return _of_trial(known_trial(run, which))
+    except TrialError as error:
+        raise ArchitectureError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise ArchitectureError(f"{name}: {error}") from error
+
+
+def _known(name: str) -> Any:
+    if name == "lstm":
+        # With the layers of language models comes torch, which whoever only looks does not need.
+        from child.language.layers import LSTM
+
+        return LSTM
+    return FIGURE_7 if name == "figure-7" else NAS_CELL
+
+
+def _of_trial(trial: KnownTrial) -> KnownArchitecture:
+    return KnownArchitecture(_described(trial.architecture), trial)
+
+
+def _described(described: object) -> ConvolutionalArchitecture | CellArchitecture:
+    """Give the architecture that its `to_json` described, of either kind."""
+    if not isinstance(described, dict) or not {"layers", "nodes"} & set(described):
         raise ValueError(
-            f"must be one of {', '.join(KNOWN)}, a JSON file, a run directory, or RUN:TRIAL"
+            "must be a JSON object that describes an architecture: one with layers, or with nodes"
         )
     try:
-        with Run(run).ledger() as ledger:
-            found = ledger.trials(top=None if trial else 1)
-    except (RunError, LedgerError) as error:
-        raise ValueError(str(error)) from error
-    for row in found:
-        if row.architecture is not None and trial in ("", str(row.trial)):
-            return row.architecture
-    raise ValueError(f"{run} has no trial {trial}" if trial else f"{run} has no completed trial")
+        if "layers" in described:
+            return ConvolutionalArchitecture.from_json(described)
+        return CellArchitecture.from_json(described)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"describes no architecture: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deploy.drawings.cell import draw_cell
 from deploy.drawings.convolutional import draw_network
 
 PNG_DOTS_PER_INCH = 200
+MAX_PNG_SIZE = 30_000  # pixels in a row or column; few programs show more
 
 
 def write_drawing(architecture: Any, path: Path) -> None:
@@ -28,14 +30,14 @@ def write_drawing(architecture: Any, path: Path) -> None:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams["svg.hashsalt"] = "nasrl"
-        figure = _drawn(architecture).figure()
-        with path.open("xb") as file:
-            if path.suffix == ".svg":
-                figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-            else:
-                figure.savefig(
-                    file, format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None}
-                )
+        figure, drawn = _drawn(architecture).figure(), BytesIO()
+        if path.suffix == ".svg":
+            figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        else:
+            dots = min(PNG_DOTS_PER_INCH, MAX_PNG_SIZE / max(figure.get_size_inches()))
+            figure.savefig(drawn, format="png", dpi=dots, metadata={"Software": None})
+    with path.open("xb") as file:
+        file.write(drawn.getbuffer())
 
 
 def _drawn(architecture: Any) -> Canvas:

@@ -40,6 +40,14 @@ def test_database_without_tables_holds_no_search(empty_url):
             reader.progress()
 
 
+def test_trial_is_found_by_its_number(ledger):
+    owner = ledger.enlist(0, 1).owner
+    record(ledger, owner, [completed(0.25), completed(0.75)])
+
+    assert ledger.trial(2) == ledger.trials()[1]
+    assert ledger.trial(3) is None
+
+
 # --- Progress.
 
 
