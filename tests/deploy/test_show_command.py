@@ -48,8 +48,7 @@ def begun(tmp_path):
             ledger.start(owner, [start])
             record_one(ledger, owner, trial, result)
         ledger.reserve(owner, 1)
-        ledger.begin_test(2)
-        ledger.record_test(2, 0.9875, True)
+        ledger.record_test(2, 0.9875)
     return run.path
 
 
@@ -162,12 +161,12 @@ def test_equations_of_the_lstm_are_those_of_its_layer(show):
     )
     names = {"x": x, "h": h, "c": c, "tanh": math.tanh, "sigmoid": lambda v: 1 / (1 + math.exp(-v))}
     for letter, weights in zip("WU", layer.lstm.all_weights[0], strict=True):
-        names |= {f"{letter}{block}": float(weight) for block, weight in enumerate(weights)}
+        names |= {f"{letter}{block}": weight.item() for block, weight in enumerate(weights)}
     for line in LSTM_EQUATIONS.splitlines():
         name, value = line.replace("c'", "c_new").replace("h'", "h_new").split(" = ")
         names[name] = eval(re.sub(r"([WU]\d) ", r"\1 * ", value), names)
-    assert names["c_new"] == pytest.approx(float(new_c), abs=1e-6)
-    assert names["h_new"] == pytest.approx(float(new_h), abs=1e-6)
+    assert names["c_new"] == pytest.approx(new_c.item(), abs=1e-6)
+    assert names["h_new"] == pytest.approx(new_h.item(), abs=1e-6)
 
 
 # --- As JSON.

@@ -11,21 +11,24 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 class Svg:
-    """The drawing of an architecture, read again.
+    """A drawing as an SVG.
 
     words: in the order in which they were written; letters are shapes, but each line of them has a
     comment.
     """
 
-    def __init__(self, architecture: object, folder: Path) -> None:
-        path = folder / "drawing.svg"
-        write_drawing(architecture, path)
+    def __init__(self, text: bytes) -> None:
         builder = ElementTree.TreeBuilder(insert_comments=True)
-        root = ElementTree.fromstring(
-            path.read_bytes(), parser=ElementTree.XMLParser(target=builder)
-        )
+        root = ElementTree.fromstring(text, parser=ElementTree.XMLParser(target=builder))
         self._named = {e.get("id"): e for e in root.iter(f"{SVG}g") if e.get("id")}
         self.words = [(e.text or "").strip() for e in root.iter() if e.tag is ElementTree.Comment]
+
+    @classmethod
+    def of(cls, architecture: object, folder: Path) -> Svg:
+        """Draw an architecture, and read the drawing again."""
+        path = folder / "drawing.svg"
+        write_drawing(architecture, path)
+        return cls(path.read_bytes())
 
     def ids(self, *kinds: str) -> set[str]:
         """Give the ids that begin with one of these words."""

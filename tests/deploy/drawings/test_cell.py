@@ -33,19 +33,19 @@ FIGURE_5_EDGES = {
     ids=["nas-cell", "figure-5"],
 )
 def test_cell_has_the_lines_of_its_tree(cell, edges, tmp_path):
-    assert Svg(cell, tmp_path).ids("edge") == edges
+    assert Svg.of(cell, tmp_path).ids("edge") == edges
 
 
 def test_injection_at_the_root_gives_h(tmp_path):
     cell = CellArchitecture((ADD,), ADD, 0, 0)
 
-    assert Svg(cell, tmp_path).ids("edge") == {
+    assert Svg.of(cell, tmp_path).ids("edge") == {
         "edge-x-0", "edge-h-0", "edge-0-inject", "edge-c-inject", "edge-0-c_t", "edge-inject-h_t",
     }  # fmt: skip
 
 
 def test_nodes_say_what_they_do(tmp_path):
-    svg = Svg(FIGURE_5, tmp_path)
+    svg = Svg.of(FIGURE_5, tmp_path)
 
     names = [word for word in svg.words if word.replace("_", "").isalpha()]
     assert names == ["add", "tanh", "elem_mult", "relu", "elem_mult", "sigmoid", "add", "relu"]
@@ -57,7 +57,7 @@ def test_every_operation_has_a_colour_of_its_own(tmp_path):
         Node("add", "identity"), Node("elem_mult", "tanh"), Node("max", "sigmoid"),
         Node("max", "relu"), Node("max", "sin"),
     )  # fmt: skip
-    svg = Svg(CellArchitecture(nodes, ADD, 0, 0), tmp_path)
+    svg = Svg.of(CellArchitecture(nodes, ADD, 0, 0), tmp_path)
 
     assert len({svg.style(f"combination-{n}") for n in range(3)}) == 3
     assert len({svg.style(f"activation-{n}") for n in range(5)}) == 5
@@ -66,7 +66,7 @@ def test_every_operation_has_a_colour_of_its_own(tmp_path):
 @pytest.mark.parametrize("base", range(1, 12))
 def test_lines_of_a_tree_do_not_cross(base, tmp_path):
     cell = CellArchitecture((ADD,) * (2 * base - 1), ADD, 0, base // 2)
-    svg = Svg(cell, tmp_path)
+    svg = Svg.of(cell, tmp_path)
 
     for parent in range(base, 2 * base - 1):
         first, second = cell.children(parent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.drawings import Svg
 
@@ -32,13 +34,14 @@ FIGURE_7_LAYERS = [
     "3x3, 36", "3x3, 48", "3x3, 36", "5x5, 36", "3x7, 48", "7x7, 48", "7x7, 48", "7x3, 36",
     "7x1, 36", "7x7, 36", "5x7, 36", "7x7, 48", "7x5, 48", "7x5, 48", "7x5, 48",
 ]  # fmt: skip
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 SMALL = Convolution(3, 3, 8)
 
 
 @pytest.fixture
 def drawn(tmp_path):
     def drawn(*layers, **others):
-        return Svg(ConvolutionalArchitecture(layers, **others), tmp_path)
+        return Svg.of(ConvolutionalArchitecture(layers, **others), tmp_path)
 
     return drawn
 
@@ -47,11 +50,11 @@ def test_figure_7_has_the_connections_of_the_paper(tmp_path):
     expected = {
         f"edge-{source}-{layer}" for layer, taken in FIGURE_7_EDGES.items() for source in taken
     }
-    assert Svg(FIGURE_7, tmp_path).ids("edge") == expected
+    assert Svg.of(FIGURE_7, tmp_path).ids("edge") == expected
 
 
 def test_figure_7_has_the_layers_of_the_paper(tmp_path):
-    svg = Svg(FIGURE_7, tmp_path)
+    svg = Svg.of(FIGURE_7, tmp_path)
 
     assert svg.ids("layer") == {f"layer-{number}" for number in range(1, 16)}
     assert svg.ids("image", "softmax") == {"image", "softmax"}
@@ -98,7 +101,7 @@ def test_pooling_of_all_maps_stands_between_its_layers(drawn):
 
 
 def test_lines_run_from_box_to_box_upwards(tmp_path):
-    svg = Svg(FIGURE_7, tmp_path)
+    svg = Svg.of(FIGURE_7, tmp_path)
     middles = [svg.ends(f"edge-{n}-{n + 1}") for n in range(1, 15)]
     heights = [start[1] for start, _ in middles]
     assert heights == sorted(heights, reverse=True)
@@ -123,3 +126,11 @@ def test_shape_of_a_filter_has_a_colour_and_a_larger_one_a_deeper(drawn):
 
 def test_learning_rate_that_was_decided_stands_there(drawn):
     assert "learning rate 0.05" in drawn(Layer(SMALL), learning_rate=0.05).words
+
+
+def test_drawing_in_the_documentation_is_what_is_drawn_today(tmp_path):
+    drawn = Svg.of(FIGURE_7, tmp_path)
+    kept = Svg((DOCS / "figure-7.svg").read_bytes())
+
+    assert kept.words == drawn.words
+    assert kept.ids("edge", "layer") == drawn.ids("edge", "layer")
