@@ -45,7 +45,7 @@ def test_trial_is_found_by_its_number(ledger):
     record(ledger, owner, [completed(0.25), completed(0.75)])
 
     assert ledger.trial(2) == ledger.trials()[1]
-    assert ledger.trial(3) is None
+    assert (ledger.trial(0), ledger.trial(3)) == (None, None)
 
 
 # --- Progress.

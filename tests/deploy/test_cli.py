@@ -22,6 +22,9 @@ from deploy.settings_file import load_settings
         ["trials", "nowhere"],
         ["trials", ".", "--top", "0"],
         ["trials", "."],
+        ["show", "nowhere"],
+        ["show", "."],
+        ["show"],
         ["shards", "."],
         ["shards", "not-an-address"],
         ["shards"],
@@ -74,7 +77,7 @@ def test_example_of_an_unknown_name_is_refused_as_its_search_is(tmp_path, monkey
     assert "Error: settings file nmist does not exist; these come with nasrl: " in example
 
 
-@pytest.mark.parametrize("verb", ["search", "trials", "shards"])
+@pytest.mark.parametrize("verb", ["search", "trials", "show", "shards"])
 def test_help_says_what_a_verb_does(verb, capsys):
     assert main([verb, "--help"]) == 0
     assert f"Usage: nasrl {verb}" in capsys.readouterr().out

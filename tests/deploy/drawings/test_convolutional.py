@@ -133,4 +133,5 @@ def test_drawing_in_the_documentation_is_what_is_drawn_today(tmp_path):
     kept = Svg((DOCS / "figure-7.svg").read_bytes())
 
     assert kept.words == drawn.words
-    assert kept.ids("edge", "layer") == drawn.ids("edge", "layer")
+    kinds = "edge", "layer", "image", "softmax"
+    assert kept.ids(*kinds) == drawn.ids(*kinds)
