@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 Edge = tuple[int, int]  # (source, target), source < target
 
 LEFT, RIGHT = -1, 1
@@ -33,16 +36,17 @@ def arcs(edges: Iterable[Edge]) -> list[Arc]:
     already. Two arcs with an end in common never cross: in each box arcs arrive below those that
     leave, the short ones nearest to where they come from or go to.
     """
+    found = sorted(edges, key=lambda edge: (edge[0] - edge[1], edge))
+    num_layers = 1 + max((target for _, target in found), default=0)
+    is_there = {side: np.zeros((num_layers, num_layers), bool) for side in (RIGHT, LEFT)}
+    lengths = dict.fromkeys(is_there, 0)
     sides: dict[Edge, int] = {}
-    for edge in sorted(edges, key=lambda edge: (edge[0] - edge[1], edge)):
-        costs = {
-            side: (
-                sum(_cross(edge, other) for other, at in sides.items() if at == side),
-                sum(target - source for (source, target), at in sides.items() if at == side),
-            )
-            for side in (RIGHT, LEFT)
-        }
-        sides[edge] = min(costs, key=lambda side: costs[side])
+    for edge in found:
+        costs = {side: (_num_crossed(edge, is_there[side]), lengths[side]) for side in is_there}
+        side = min(costs, key=lambda side: costs[side])
+        sides[edge] = side
+        is_there[side][edge] = True
+        lengths[side] += edge[1] - edge[0]
     ends: defaultdict[tuple[int, int], list[tuple[int, int, Edge]]] = defaultdict(list)
     for (source, target), side in sides.items():
         span = target - source
@@ -59,6 +63,9 @@ def arcs(edges: Iterable[Edge]) -> list[Arc]:
     ]
 
 
-def _cross(one: Edge, other: Edge) -> bool:
-    (a, b), (c, d) = sorted((one, other))
-    return a < c < b < d
+def _num_crossed(edge: Edge, is_there: NDArray[np.bool_]) -> int:
+    """Count the edges that begin between the ends of one and end beyond it, or the reverse."""
+    source, target = edge
+    begun = is_there[source + 1 : target, target + 1 :].sum()
+    ended = is_there[:source, source + 1 : target].sum()
+    return int(begun + ended)

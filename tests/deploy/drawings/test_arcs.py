@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import pytest
+
 from deploy.drawings.arcs import LEFT, RIGHT, arcs
 
 # All there can be between 16 layers, but for the chain.
@@ -14,10 +16,14 @@ def test_every_connection_is_there_once():
     assert [(arc.source, arc.target) for arc in arcs(EVERY_SKIP)] == sorted(EVERY_SKIP)
 
 
-def test_two_that_would_cross_are_on_different_sides():
-    one, other = arcs([(0, 2), (1, 3)])
+@pytest.mark.parametrize("late", [(18, 21), (28, 31)], ids=["below", "above"])
+def test_two_that_would_cross_are_on_different_sides(late):
+    # The one that is crossed is on the side that carries less.
+    long, crossed = (0, 10), (20, 29)
+    sides = {(arc.source, arc.target): arc.side for arc in arcs([long, crossed, late])}
 
-    assert {one.side, other.side} == {LEFT, RIGHT}
+    assert sides[long] != sides[crossed]
+    assert sides[late] != sides[crossed]
 
 
 def test_both_sides_carry_about_as_much():
