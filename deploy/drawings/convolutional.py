@@ -16,6 +16,7 @@ TAB = 0.23  # at the left of a box, with the layer's number
 PADDING = TAB + 0.16  # beside the words of a box
 MAX_REACH = 5.0  # of the widest arc
 REACH_PER_LAYER = 0.2
+CROWDED = 120  # arcs; more have thin lines
 
 IMAGE, OTHERS = "#f2f2f2", "#e3e3e3"
 POOLED = "all maps max-pooled, 2x2"
@@ -75,7 +76,9 @@ class _Column:
         skips = arcs(edge for edge in edges if edge[1] - edge[0] > 1)
         longest = max((arc.target - arc.source for arc in skips), default=1)
         for arc in skips:
-            self._arc(arc, min(REACH_PER_LAYER, MAX_REACH / longest), is_crowded=len(skips) > 120)
+            self._arc(
+                arc, min(REACH_PER_LAYER, MAX_REACH / longest), is_crowded=len(skips) > CROWDED
+            )
         left, bottom, right, _ = self._canvas.reach
         for number in self._architecture.pooled_after:
             self._pooling(number, left, right)
