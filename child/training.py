@@ -17,6 +17,8 @@ from child.determinism import check_workspace, deterministic
 from child.memory import forget_locals, is_out_of_memory, release
 from child.passes import Passes
 from child.result import EpochReport, Infeasible, TrialResult
+from child.tested import Tested
+from child.weights import Weights, weights_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class _Course:
     start: float
     validations: list[float] = field(default_factory=list)
     test: float | None = None
+    weights: Weights | None = None
     num_parameters: int = 0
     reason: str = ""
     is_out_of_memory: bool = False
@@ -83,7 +86,25 @@ class ChildTrainer:
             report: called after each epoch. What it raises ends the training, and is raised. Its
                 time counts as the child's; so do numbers that it draws from torch's generator.
         """
-        return self._run(build, seed, learning_rate, report, None)[0]
+        return self._result(self._run(build, seed, learning_rate, report))
+
+    def train_and_keep(
+        self,
+        build: Callable[[], nn.Module],
+        seed: int,
+        *,
+        learning_rate: float | None = None,
+        report: Callable[[EpochReport], None] = _no_report,
+    ) -> tuple[TrialResult, Weights]:
+        """Train a child as `train` does, and give its weights after the last epoch, too.
+
+        Raises:
+            ValueError: the child is infeasible.
+        """
+        course = self._run(build, seed, learning_rate, report, keeps=True)
+        if course.weights is None:
+            raise ValueError(f"an infeasible child has no weights: {course.reason}")
+        return self._result(course), course.weights
 
     def test(
         self,
@@ -93,20 +114,16 @@ class ChildTrainer:
         *,
         learning_rate: float | None = None,
         report: Callable[[EpochReport], None] = _no_report,
-    ) -> tuple[TrialResult, float]:
+    ) -> Tested:
         """Train a child as `train` does, then look how it does on data that it has not met.
-
-        Returns:
-            The result of the training, and the test figure of the network as it is after the last
-            epoch.
 
         Raises:
             ValueError: the child is infeasible.
         """
-        result, figure = self._run(build, seed, learning_rate, report, test)
-        if figure is None:
-            raise ValueError(f"an infeasible child cannot be tested: {result.reason}")
-        return result, figure
+        course = self._run(build, seed, learning_rate, report, test, keeps=True)
+        if course.test is None or course.weights is None:
+            raise ValueError(f"an infeasible child cannot be tested: {course.reason}")
+        return Tested(self._result(course), course.test, course.weights)
 
     def _run(
         self,
@@ -114,8 +131,10 @@ class ChildTrainer:
         seed: int,
         learning_rate: float | None,
         report: Callable[[EpochReport], None],
-        test: Any,
-    ) -> tuple[TrialResult, float | None]:
+        test: Any = None,
+        *,
+        keeps: bool = False,
+    ) -> _Course:
         if learning_rate is None:
             learning_rate = self._settings.learning_rate
         if not (math.isfinite(learning_rate) and learning_rate > 0):
@@ -129,7 +148,7 @@ class ChildTrainer:
                     stack.enter_context(deterministic())
                 stack.enter_context(self._passes.precision.kept())
                 torch.manual_seed(seed)
-                epochs = self._epochs(course, build, learning_rate, test)
+                epochs = self._epochs(course, build, learning_rate, test, keeps)
                 for epoch in stack.enter_context(closing(epochs)):
                     report(epoch)
         except BaseException as error:
@@ -137,7 +156,7 @@ class ChildTrainer:
             raise
         finally:
             release(self._device)
-        return self._result(course), course.test
+        return course
 
     def _epochs(
         self,
@@ -145,6 +164,7 @@ class ChildTrainer:
         build: Callable[[], nn.Module],
         learning_rate: float,
         test: Any,
+        keeps: bool,
     ) -> Generator[EpochReport]:
         """Build and train a child, giving a report of each epoch.
 
@@ -169,6 +189,8 @@ class ChildTrainer:
                 yield EpochReport(epoch, num_epochs, loss, validation, seconds)
             if test is not None:
                 course.test = self._passes.test(network, test)
+            if keeps:
+                course.weights = weights_of(network)
         except (Infeasible, RuntimeError, MemoryError) as error:
             course.is_out_of_memory = is_out_of_memory(error, self._device)
             if not isinstance(error, Infeasible) and not course.is_out_of_memory:

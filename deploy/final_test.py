@@ -1,16 +1,21 @@
-"""The test of the best network: trained again from its row, and tested once."""
+"""The test of the best network: trained again from its row, tested once, and kept."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from child.tested import Tested
 from controller.children import Child
 from controller.errors import LedgerError
 from controller.search_ledger import SearchLedger
+from controller.trial import Trial
+from deploy.kept_network import KeptNetwork, KeptNetworkError
+from deploy.run import Run
 from deploy.settings import SearchSettings, SplitData
 from workers.child import spawn_child_worker
 from workers.placement import Placement
@@ -19,6 +24,8 @@ from workers.pulse import ProcessDied
 from workers.remote import summary_of
 from workers.slots import slot
 from workers.tester import train_and_test
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class FinalTest:
 def final_test(
     settings: SearchSettings,
     setup: ProcessSetup,
+    run: Run,
     ledger: SearchLedger,
     data: SplitData,
     placement: Placement,
@@ -44,6 +52,9 @@ def final_test(
     is_stopping: Callable[[], bool],
 ) -> FinalTest | None:
     """Train the best network again from its row, test it once, and write that down.
+
+    Its weights are kept in the run directory, with the figure, before the ledger has it: a search
+    that dies between the two takes the figure from there, and tests nothing again.
 
     The search is over by then: whatever goes wrong here is said, and takes nothing from it.
     """
@@ -53,24 +64,26 @@ def final_test(
     known = ledger.tests().get(best.trial)
     if known is not None:
         return FinalTest(best.trial, known, None)
-    say(f"testing the best network, of trial {best.trial}, once")
     task = settings.task
     architecture = task.space.decode([choice for _, choice in best.decisions], best.depth)
-    search_data = ray.put(data.search)
+    child = Child(best.trial, architecture, best.seed)
 
     def spawn() -> Any:
         place = slot(settings.children, placement.of_children)
-        return spawn_child_worker(setup, "test", task, search_data, place)
+        return spawn_child_worker(setup, "test", task, ray.put(data.search), place)
 
     def is_over() -> bool:
         return is_stopping() or ledger.progress().is_stop_requested
 
-    child = Child(best.trial, architecture, best.seed)
     try:
-        result, figure = train_and_test(
-            spawn, child, data.test, settings.children.max_deaths, is_over
-        )
-        ledger.record_test(best.trial, figure)
+        kept = _kept(run, best)
+        if kept is None:
+            say(f"testing the best network, of trial {best.trial}, once")
+            tested = train_and_test(
+                spawn, child, data.test, settings.children.max_deaths, is_over
+            )
+            kept = _keep(run, best, tested, say)
+        ledger.record_test(best.trial, kept.test)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (whatever it is, it is said)
         is_plain = isinstance(error, LedgerError | ProcessDied | ray.exceptions.RayError)
         reason = summary_of(error) if is_plain else f"{type(error).__name__}: {error}"
@@ -78,4 +91,28 @@ def final_test(
             reason = "stopped"
         say(f"the search is finished, but its best network was not tested: {reason}")
         return None
-    return FinalTest(best.trial, figure, list(result.validations) == best.validations)
+    return FinalTest(best.trial, kept.test, list(kept.validations) == best.validations)
+
+
+def _kept(run: Run, best: Trial) -> KeptNetwork | None:
+    """Give the network that an earlier life of the search has tested and not recorded."""
+    try:
+        return KeptNetwork.find(run.network_path(best.trial), best)
+    except KeptNetworkError as error:
+        logger.warning("%s; the network is trained again", error)
+        return None
+
+
+def _keep(run: Run, best: Trial, tested: Tested, say: Callable[[str], None]) -> KeptNetwork:
+    network = KeptNetwork(
+        best.trial,
+        best.architecture_sha256 or "",
+        tested.result.validations,
+        tested.figure,
+        tested.weights,
+    )
+    try:
+        network.write(run.network_path(best.trial))
+    except OSError as error:
+        say(f"the weights of the best network were not kept: {error}")
+    return network

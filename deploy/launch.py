@@ -157,7 +157,7 @@ def run_search(
             # The life goes on meanwhile: nobody else may test, too.
             if state == "finished":
                 test = final_test(
-                    course.settings, setup, ledger, data, placement, watcher.say, is_stopping
+                    course.settings, setup, run, ledger, data, placement, watcher.say, is_stopping
                 )
             ledger.end(heartbeat.life, state, reason)
             return SearchResult(

@@ -55,6 +55,7 @@ class Run:
     shards/         the state of each shard: its journal and its checkpoints
     certificates/   the search's certificate authority and who it vouches for, where TLS is on
     endpoints.json  where the shards listen, while the search lives
+    networks/       the weights of the network that was tested
     logs/           one file for each process
     """
 
@@ -120,6 +121,10 @@ class Run:
     @property
     def log_dir(self) -> Path:
         return self.path / "logs"
+
+    def network_path(self, trial: int) -> Path:
+        """Where the weights of a trial's network are, if they were kept."""
+        return self.path / "networks" / f"trial-{trial}.safetensors"
 
     @property
     def certificates_path(self) -> Path:

@@ -19,6 +19,7 @@ from child.memory import is_device_lost, is_out_of_memory
 from child.metric import Metric
 from child.result import EpochReport, TrialResult
 from child.task import Task
+from child.tested import Tested
 from child.training import ChildTrainer
 from controller.children import Child
 from workers.gpu_gate import GpuGate
@@ -99,8 +100,8 @@ class ChildWorker:
                 report=partial(_log, child.trial, self._task.metric),
             )
 
-    def test(self, child: Child, test: Any) -> tuple[TrialResult, float]:
-        """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
+    def test(self, child: Child, test: Any) -> Tested:
+        """Train a child again, alone, test it, and keep its weights; see `child.training.ChildTrainer.test`."""
         self._set_threads()
         with self._entered(is_alone=True), _alive():
             return self._trainer.test(

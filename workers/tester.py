@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from child.result import TrialResult
+from child.tested import Tested
 from controller.children import Child
 from workers.pulse import DEATHS, ProcessDied, Pulse
 from workers.remote import result_of, summary_of
@@ -25,7 +25,7 @@ def train_and_test(
     test: Any,
     max_deaths: int,
     is_over: Callable[[], bool],
-) -> tuple[TrialResult, float]:
+) -> Tested:
     """Have a worker train and test a child, and another, if that one dies or freezes.
 
     Args:
@@ -54,7 +54,7 @@ def train_and_test(
 
 def _outcome(
     worker: Any, child: Child, test: Any, is_over: Callable[[], bool]
-) -> tuple[TrialResult, float]:
+) -> Tested:
     pulse = Pulse(worker)
     testing = worker.test.remote(child, test)
     while not ray.wait([testing], timeout=0)[0]:
@@ -63,5 +63,5 @@ def _outcome(
         pulse.check()
         awaited = [testing] if pulse.pending is None else [testing, pulse.pending]
         ray.wait(awaited, num_returns=1, timeout=POLL_S)
-    outcome: tuple[TrialResult, float] = result_of(testing)
-    return outcome
+    tested: Tested = result_of(testing)
+    return tested

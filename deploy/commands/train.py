@@ -60,7 +60,7 @@ def train(settings: Path, overrides: tuple[str, ...], out: Path | None) -> int:
     trainer = ChildTrainer(task.passes(data.search, device))
     click.echo(f"training {architecture} on {device.type}")
     try:
-        result, test = trainer.test(
+        tested = trainer.test(
             lambda: task.build(architecture, data.search),
             chosen.seed,
             data.test,
@@ -69,6 +69,7 @@ def train(settings: Path, overrides: tuple[str, ...], out: Path | None) -> int:
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    result, test = tested.result, tested.figure
     assert result.validation is not None, "an infeasible network is not tested"
     click.echo(
         f"{result.num_parameters:,} parameters; validation {task.metric.name} "

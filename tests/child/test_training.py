@@ -312,20 +312,18 @@ def test_child_tested_was_trained_as_in_the_search(digits):
     reports = []
 
     result = trainer.train(one, seed=3, learning_rate=0.03)
-    tested, accuracy = trainer.test(
-        other, 3, digits.test, learning_rate=0.03, report=reports.append
-    )
+    tested = trainer.test(other, 3, digits.test, learning_rate=0.03, report=reports.append)
 
-    assert without_seconds(tested) == without_seconds(result)
+    assert without_seconds(tested.result) == without_seconds(result)
     assert other.weights == one.weights
     assert [report.epoch for report in reports] == [1, 2]
-    assert 0 <= accuracy <= 1
+    assert 0 <= tested.figure <= 1
 
 
 def test_accuracy_of_the_test_is_of_the_network_after_its_last_epoch(digits):
     builder = Builder()
     settings = settings_of(batch_size=50, schedule=LearningRateSchedule())
 
-    _, accuracy = image_trainer(settings, digits.search).test(builder, 3, digits.test)
+    tested = image_trainer(settings, digits.search).test(builder, 3, digits.test)
 
-    assert accuracy == fraction_right(builder.children[0], digits.test, digits.search.whitening)
+    assert tested.figure == fraction_right(builder.children[0], digits.test, digits.search.whitening)

@@ -65,11 +65,12 @@ def test_child_is_trained_and_tested_as_its_architecture_says(make_worker):
     worker = make_worker()
 
     result = worker.train(child())
-    again, accuracy = worker.test(child(), DATA.test)
+    tested = worker.test(child(), DATA.test)
 
     assert (result.state, result.num_parameters) == ("completed", NUM_PARAMETERS)
-    assert again.validations == result.validations
-    assert 0 < accuracy < 1
+    assert tested.result.validations == result.validations
+    assert 0 < tested.figure < 1
+    assert tested.weights["classifier.weight"].shape == (10, 8)
 
 
 def test_learning_rate_that_was_decided_takes_the_place_of_the_setting(make_worker):

@@ -10,6 +10,7 @@ import ray
 from support.actors import Living, Unborn
 from support.children import completed
 
+from child.tested import Tested
 from controller.children import Child
 from workers.pulse import ProcessDied
 from workers.remote import spawn
@@ -31,7 +32,11 @@ class Mortal(Living):
             fate.unlink()
             os.kill(os.getpid(), signal.Signals[fate.suffix[1:]])
         assert child == CHILD
-        return completed(0.5), float(data)
+        return outcome(float(data))
+
+
+def outcome(figure):
+    return Tested(completed(0.5), figure, {})
 
 
 def fate(folder, *names):
@@ -45,7 +50,7 @@ def run(kind, *arguments, max_deaths=3, is_over=lambda: False):
 
 def test_network_is_tested_by_another_worker_if_one_is_killed(tmp_path):
     fate(tmp_path, "SIGKILL", "SIGKILL")
-    assert run(Mortal, tmp_path) == (completed(0.5), 0.25)
+    assert run(Mortal, tmp_path) == outcome(0.25)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,7 +64,7 @@ def test_network_whose_workers_are_all_killed_is_not_tested(tmp_path):
 @pytest.mark.slow
 def test_network_is_tested_by_another_worker_if_one_is_frozen(tmp_path):
     fate(tmp_path, "SIGSTOP")
-    assert run(Mortal, tmp_path) == (completed(0.5), 0.25)
+    assert run(Mortal, tmp_path) == outcome(0.25)
 
 
 class Untested(Unborn):

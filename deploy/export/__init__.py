@@ -1,0 +1,1 @@
+"""A network that a search found, as files that need nothing of this project."""
