@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from deploy.commands.export import export
 from deploy.commands.reshard import reshard
 from deploy.commands.scale import scale
 from deploy.commands.search import search
@@ -34,6 +35,7 @@ nasrl.add_command(search)
 nasrl.add_command(status)
 nasrl.add_command(trials)
 nasrl.add_command(show)
+nasrl.add_command(export)
 nasrl.add_command(submit)
 nasrl.add_command(scale)
 nasrl.add_command(stop)

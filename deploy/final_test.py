@@ -79,9 +79,7 @@ def final_test(
         kept = _kept(run, best)
         if kept is None:
             say(f"testing the best network, of trial {best.trial}, once")
-            tested = train_and_test(
-                spawn, child, data.test, settings.children.max_deaths, is_over
-            )
+            tested = train_and_test(spawn, child, data.test, settings.children.max_deaths, is_over)
             kept = _keep(run, best, tested, say)
         ledger.record_test(best.trial, kept.test)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (whatever it is, it is said)

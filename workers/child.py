@@ -101,7 +101,7 @@ class ChildWorker:
             )
 
     def test(self, child: Child, test: Any) -> Tested:
-        """Train a child again, alone, test it, and keep its weights; see `child.training.ChildTrainer.test`."""
+        """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
         self._set_threads()
         with self._entered(is_alone=True), _alive():
             return self._trainer.test(

@@ -52,9 +52,7 @@ def train_and_test(
     raise AssertionError("one of them is the last")
 
 
-def _outcome(
-    worker: Any, child: Child, test: Any, is_over: Callable[[], bool]
-) -> Tested:
+def _outcome(worker: Any, child: Child, test: Any, is_over: Callable[[], bool]) -> Tested:
     pulse = Pulse(worker)
     testing = worker.test.remote(child, test)
     while not ray.wait([testing], timeout=0)[0]:

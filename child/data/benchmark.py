@@ -45,6 +45,10 @@ class BenchmarkSettings(BaseModel):
         return IMAGE_SETS[self.name].num_classes
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        return IMAGE_SETS[self.name].class_names
+
+    @property
     def num_train_images(self) -> int:
         return self.num_train or IMAGE_SETS[self.name].num_train - self.num_validation
 

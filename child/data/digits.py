@@ -48,6 +48,10 @@ class DigitsSettings(BaseModel):
     def num_classes(self) -> int:
         return 10
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple("0123456789")
+
     def load(self) -> ImageData:
         return load_digits(self)
 

@@ -53,6 +53,11 @@ class FolderSettings(BaseModel):
         return len(self._classes())
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of these folders, in the order of the labels."""
+        return tuple(self._classes())
+
+    @property
     def num_train_images(self) -> None:
         """Not known before the images are counted."""
 

@@ -42,8 +42,14 @@ class LanguageTask:
     def metric(self) -> Metric:
         return PERPLEXITY if self.unit == "words" else BITS_PER_CHARACTER
 
+    def size(
+        self, architecture: CellArchitecture | Lstm, data: TextTrainingData
+    ) -> ModelSize | None:
+        """Give the sizes of a model; None where even the smallest would be too large."""
+        return ModelSize.of(self.model, data.num_tokens, architecture.base)
+
     def build(self, architecture: CellArchitecture | Lstm, data: TextTrainingData) -> LanguageModel:
-        size = ModelSize.of(self.model, data.num_tokens, architecture.base)
+        size = self.size(architecture, data)
         if size is None:
             raise Infeasible(
                 f"num_parameters={self.model.num_parameters}: {data.num_tokens} different "

@@ -106,7 +106,7 @@ class LanguageModel(nn.Module):
     def forward(
         self, tokens: Tensor, states: list[tuple[Tensor, Tensor]] | None = None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Give the logits (T, B, {size.num_tokens}) of what follows each token, and the states to go on with.
+        """Give the logits (T, B, {size.num_tokens}) of what follows, and the states to go on with.
 
         tokens: (T, B) int64, T steps of B sequences. states: of each layer; None begins a text.
         """

@@ -174,7 +174,9 @@ class _Text:
     ) -> None:
         """Write a statement on the concatenated maps; those that are smaller are padded."""
         maps = [self._padded(i, shape) for i in inputs]
-        line = INDENT + call.format(maps[0] if len(maps) == 1 else f"torch.cat([{', '.join(maps)}], 1)")
+        line = INDENT + call.format(
+            maps[0] if len(maps) == 1 else f"torch.cat([{', '.join(maps)}], 1)"
+        )
         if len(line) > WIDTH and len(maps) > 1:
             self._forward.append(listed("inputs = [", maps, "]"))
             line = INDENT + call.format("torch.cat(inputs, 1)")

@@ -69,7 +69,8 @@ class Preparation:
 
     def method(self) -> str:
         """Give the text of the method."""
-        lines = [*self._whitening_lines(), *self._enlarging_lines()]
+        *lines, last = [*self._whitening_lines(), *self._enlarging_lines()]
+        lines.append(last.replace("images = ", "return ", 1))
         body = "".join(f"        {line}\n" for line in lines)
         channels, height, width = self.shape
         return (
@@ -77,7 +78,6 @@ class Preparation:
             f'        """Give what `forward` takes of images (N, {channels}, {height}, {width}), '
             f'values from 0 to {self.brightest}."""\n'
             f"{body}"
-            "        return images\n"
         )
 
     def _whitening_lines(self) -> list[str]:
@@ -110,9 +110,7 @@ class Preparation:
         flat = values.reshape(-1)
         if (flat == flat[0]).all():
             return [f"{name} = {flat[0]!s}"]
-        return [
-            f"{name} = torch.tensor([{_listed(values)}], device=images.device).view(-1, 1, 1)"
-        ]
+        return [f"{name} = torch.tensor([{_listed(values)}], device=images.device).view(-1, 1, 1)"]
 
     @property
     def _deviation(self) -> NDArray[np.float32]:

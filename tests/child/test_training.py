@@ -326,4 +326,6 @@ def test_accuracy_of_the_test_is_of_the_network_after_its_last_epoch(digits):
 
     tested = image_trainer(settings, digits.search).test(builder, 3, digits.test)
 
-    assert tested.figure == fraction_right(builder.children[0], digits.test, digits.search.whitening)
+    assert tested.figure == fraction_right(
+        builder.children[0], digits.test, digits.search.whitening
+    )
