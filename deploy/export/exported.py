@@ -44,7 +44,7 @@ def write_export(
     weights = folder / "model.safetensors"
     state = translated(network, model_class(), plan.buffers)
     says = {"format": "pt", "trial": str(finding.trial), "architecture": finding.text}
-    safetensors.torch.save_file(state, weights, says)
+    weights.write_bytes(safetensors.torch.save(state, says))
     model = model_class.load(weights)
     with torch.no_grad():
         expected, found = plan.answers(network.cpu().eval()), plan.answers(model)

@@ -54,13 +54,14 @@ def image_plan(
         notes.append("Logits come out, one for each class, in the order of the labels.")
     return ExportPlan(
         source=convolutional_source(network, task.network, preparation),
-        summary=f"A network that tells {data.num_classes} classes of images, "
-        f"{channels}x{height}x{width} (channels, height, width).",
+        summary=f"A convolutional network that sorts images, {channels}x{height}x{width} "
+        f"(channels, height, width), into {data.num_classes} classes.",
         usage=f"images = torch.zeros(2, {channels}, {height}, {width}, dtype=torch.uint8)  "
         f"# yours: {values}\n"
         f"logits = model(model.prepare(images))  # (2, {data.num_classes})\n"
         "classes = logits.argmax(dim=1)",
         onnx_usage='(logits,) = session.run(None, {"images": images.numpy()})',
+        onnx_note="prepares the images itself",
         notes=tuple(notes),
         files={},
         buffers=preparation.buffers,

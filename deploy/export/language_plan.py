@@ -48,11 +48,9 @@ def language_plan(
         "for step in tokens.numpy():\n"
         '    inputs = {"tokens": step, "h": h, "c": c}\n'
         "    logits, h, c = session.run(None, inputs)",
+        onnx_note=f"is one step: the states h and c of the layers, each {states}, go in and out",
         notes=(
             f"Tokens are {task.unit}; the number of each is its place in vocabulary.json, from 0.",
-            "`model.onnx` is one step: tokens (batch,) and the states h and c of the layers, "
-            f"{states}, go in, zeros at the beginning of a text; logits (batch, {num_tokens}) and "
-            "the new states come out.",
             "`RecurrentLayer` is the cell as a layer of its own, for other models.",
         ),
         files={

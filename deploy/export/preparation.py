@@ -41,22 +41,25 @@ class Preparation:
 
     @property
     def in_words(self) -> str:
-        """What is done, in a sentence for people."""
+        """What is done to them, for people: the end of a sentence."""
         means, deviations = (_listed(v) for v in (self.whitening.mean, self._deviation))
         if self.whitening.matrix is not None:
             text = (
-                "its mean over the training images is subtracted from each value, each channel is "
-                f"divided by its deviation ({deviations}), and correlations are taken away (ZCA)"
+                "each value loses its mean over the training images, and is divided by the "
+                f"deviation of its channel, {deviations}; then all lose their correlations (ZCA)"
             )
         elif not self.whitening.mean.any():
-            text = f"every value is divided by {deviations}"
+            text = f"each value is divided by {deviations}"
         else:
-            text = f"the mean {means} is subtracted, and divided by the deviation {deviations}"
+            text = (
+                "each value loses the mean of its channel over the training images, "
+                f"{means}, and is divided by the deviation, {deviations}"
+            )
         if self.margin:
             height, width = self._enlarged
             text += (
-                f"; then they are enlarged to {height}x{width} pixels (bilinear), of which the "
-                "middle is taken"
+                f"; then the images are enlarged to {height}x{width} pixels (bilinear), of which "
+                "the middle is taken"
             )
         return text
 
@@ -81,20 +84,18 @@ class Preparation:
         )
 
     def _whitening_lines(self) -> list[str]:
-        deviation = self._number_or_tensor("deviation", self._deviation)
+        deviation = _assignment("deviation", self._deviation)
         if self.whitening.matrix is not None:
             return [
-                *deviation,
-                "images = (images.float() - self.mean) / deviation",
+                "images = images.float()",
+                deviation,
+                "images = (images - self.mean) / deviation",
                 "images = (images.flatten(1) @ self.decorrelation).view_as(images)",
             ]
         if not self.whitening.mean.any():
-            return [*deviation, "images = images.float() / deviation"]
-        return [
-            *self._number_or_tensor("mean", self.whitening.mean),
-            *deviation,
-            "images = (images.float() - mean) / deviation",
-        ]
+            return [f"images = images.float() / {self._deviation.flat[0]!s}"]
+        mean = _assignment("mean", self.whitening.mean)
+        return ["images = images.float()", mean, deviation, "images = (images - mean) / deviation"]
 
     def _enlarging_lines(self) -> list[str]:
         if not self.margin:
@@ -105,12 +106,6 @@ class Preparation:
             f'images = F.interpolate(images, {self._enlarged}, mode="bilinear")',
             f"images = images[:, :, {rows}, {columns}]  # the middle",
         ]
-
-    def _number_or_tensor(self, name: str, values: NDArray[np.float32]) -> list[str]:
-        flat = values.reshape(-1)
-        if (flat == flat[0]).all():
-            return [f"{name} = {flat[0]!s}"]
-        return [f"{name} = torch.tensor([{_listed(values)}], device=images.device).view(-1, 1, 1)"]
 
     @property
     def _deviation(self) -> NDArray[np.float32]:
@@ -123,3 +118,9 @@ class Preparation:
 
 def _listed(values: NDArray[np.float32]) -> str:
     return ", ".join(str(value) for value in values.reshape(-1))
+
+
+def _assignment(name: str, values: NDArray[np.float32]) -> str:
+    if values.size == 1:
+        return f"{name} = {_listed(values)}"
+    return f"{name} = images.new_tensor([{_listed(values)}]).view(-1, 1, 1)"

@@ -48,7 +48,7 @@ def readme(plan: ExportPlan, finding: Finding, onnx_difference: float | None) ->
     ]
     if onnx_difference is not None:
         parts += [
-            "`model.onnx` takes batches of any size:",
+            f"`model.onnx` takes batches of any size, and {plan.onnx_note}:",
             _code(
                 ("import numpy as np\n" if "np." in plan.onnx_usage else "")
                 + 'import onnxruntime\n\nsession = onnxruntime.InferenceSession("model.onnx")\n'
@@ -63,7 +63,7 @@ def _numbers(finding: Finding) -> str:
     metric = finding.metric
     rows = [
         (f"validation {metric.name}", f"{metric.text(finding.validation)}, {finding.epochs}"),
-        ("of these weights", f"{metric.text(finding.last_validation)}, after the last epoch"),
+        ("with these weights", f"{metric.text(finding.last_validation)}, after the last epoch"),
     ]
     if finding.test is None:
         rows.append((f"test {metric.name}", "not tested"))

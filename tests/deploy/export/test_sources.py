@@ -1,0 +1,251 @@
+"""What is exported, run where torch alone can be imported, against the networks it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from support.cells import FIGURE_5, fill, random_cell
+from support.exports import (
+    asked_alone,
+    largest_difference,
+    random_images,
+    random_network,
+    scrambled,
+)
+
+from child.convolutional.architecture import ConvolutionalArchitecture
+from child.convolutional.layer import BatchNorm, ContrastNorm, Convolution, Layer, Pooling
+from child.convolutional.network import ConvolutionalNetwork
+from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.plan import NetworkPlan
+from child.convolutional.space_settings import ConvolutionalSettings
+from child.images.augmentation import Augmentation, AugmentationSettings
+from child.language.model import LanguageModel
+from child.language.model_settings import LanguageModelSettings
+from child.language.size import ModelSize
+from child.zoo import FIGURE_7, NAS_CELL
+from deploy.export.cell_source import cell_source
+from deploy.export.convolutional_source import convolutional_source
+from deploy.export.exported import translated
+from deploy.export.preparation import Preparation
+
+UNCHANGED = AugmentationSettings(crop="none")
+TYPES = ("convolution", "max_pooling", "average_pooling", "batch_norm", "contrast_norm")
+SPACES = {
+    "strides": ConvolutionalSettings(
+        filter_heights=(1, 2, 3, 4, 5), filter_widths=(1, 2, 3, 7), num_filters=(3, 5),
+        stride_heights=(1, 2, 3), stride_widths=(1, 2, 3),
+    ),
+    "types": ConvolutionalSettings(
+        filter_heights=(1, 2, 3), filter_widths=(3,), num_filters=(3,), layer_types=TYPES,
+        stride_heights=(1, 2), pool_sizes=(2, 3), pool_strides=(1, 2),
+    ),
+    "blocks": ConvolutionalSettings(
+        filter_heights=(1, 3), filter_widths=(3,), num_filters=(2, 4), block_size=3,
+        pooled_after=(2, 5),
+    ),
+    "chain": ConvolutionalSettings(skip_connections=False, num_filters=(8, 16), is_chained=False),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Convolutional:
+    architecture: ConvolutionalArchitecture
+    shape: tuple[int, int, int] = (1, 8, 8)
+    settings: NetworkSettings = NetworkSettings()  # noqa: RUF009 (it is frozen)
+    whitening: str = "channel"
+    augmentation: AugmentationSettings = UNCHANGED
+
+    def made(self):
+        data = random_images(self.shape, self.whitening)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = ConvolutionalNetwork(
+                self.architecture, data.shape, data.num_classes, self.settings
+            )
+        plan = NetworkPlan.of(self.architecture, data.shape, data.num_classes, self.settings)
+        preparation = Preparation.of(data, self.augmentation)
+        source = convolutional_source(plan, self.settings, preparation)
+        device = torch.device("cpu")
+        augmentation = Augmentation(self.augmentation, data.whitening, data.shape, device)
+        stored = torch.from_numpy(data.train.images[:6])
+        network = scrambled(network)
+        with torch.no_grad():
+            expected = network(augmentation.evaluation(stored))
+        return source, network, preparation.buffers, {"stored": stored}, expected
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    architecture: Any
+    num_layers: int = 2
+    embedding_size: int | None = 4
+    is_tied: bool = False
+
+    def made(self):
+        settings = LanguageModelSettings(
+            num_layers=self.num_layers, num_parameters=None, hidden_size=5,
+            embedding_size=self.embedding_size, is_tied=self.is_tied,
+        )  # fmt: skip
+        size = ModelSize.of(settings, 7, self.architecture.base)
+        model = LanguageModel(self.architecture, size, settings)
+        fill(model, 1)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(0.5)  # so that a rounding does not grow from step to step
+        tokens = torch.tensor([[0, 3, 6], [5, 1, 2], [4, 4, 0], [2, 6, 1]])
+        states = [(torch.rand(3, 5) - 0.5, torch.rand(3, 5) - 0.5) for _ in range(self.num_layers)]
+        with torch.no_grad():
+            expected = model.eval()(tokens, states)
+        return (
+            cell_source(self.architecture, size),
+            model,
+            {},
+            {"tokens": tokens, "states": states},
+            expected,
+        )
+
+
+def chain(*operations):
+    inputs = [(), *((n,) for n in range(1, len(operations)))]
+    return ConvolutionalArchitecture(tuple(map(Layer, operations, inputs)))
+
+
+EVERY_TYPE = chain(
+    Convolution(2, 3, 4, 2, 1), ContrastNorm(), Pooling("average_pooling", 2, 2),
+    BatchNorm(), Pooling("max_pooling", 2, 3, 1, 2), Pooling("average_pooling", 3, 3, 2, 2),
+    Pooling("max_pooling", 3, 3), Convolution(4, 4, 3),
+)  # fmt: skip
+SIZES = ConvolutionalArchitecture(
+    (
+        Layer(Convolution(3, 3, 4, 2, 2)),
+        Layer(Convolution(3, 5, 4, 1, 3), (0, 1)),
+        Layer(Convolution(1, 2, 3), (0, 1, 2)),
+        Layer(BatchNorm(), (2,)),
+    ),
+    pooled_after=(1, 3),
+    also_classified=(1, 2),
+)
+ORDERS = ("convolution-norm-relu", "convolution-relu-norm", "norm-relu-convolution")
+
+CASES = {
+    "figure 7": Convolutional(FIGURE_7, (3, 32, 32)),
+    "every type": Convolutional(EVERY_TYPE, (3, 9, 7)),
+    "sizes": Convolutional(SIZES, (2, 11, 8)),
+    **{
+        f"{order} {features}": Convolutional(
+            SIZES, (2, 11, 8), NetworkSettings(order=order, features=features, norm_epsilon=0.01)
+        )
+        for order in ORDERS
+        for features in ("average", "flatten")
+    },
+    **{
+        f"{name} {seed}": Convolutional(random_network(space, 4, seed), (3, 9, 7))
+        for name, space in SPACES.items()
+        for seed in range(5)
+    },
+    **{
+        f"{kind} {crop} {shape}": Convolutional(
+            FIGURE_7.without_skips().widened(-30), shape, whitening=kind,
+            augmentation=AugmentationSettings(crop=crop, margin=2),
+        )
+        for kind in ("none", "channel", "zca")
+        for crop in ("upsample", "pad")
+        for shape in ((1, 6, 4), (3, 4, 6))
+    },
+    "nas cell": Recurrent(NAS_CELL),
+    "tied": Recurrent(FIGURE_5, embedding_size=None, is_tied=True),
+    "one leaf": Recurrent(random_cell(3, 1), num_layers=1),
+    "many leaves": Recurrent(random_cell(4, 24), num_layers=1),
+    **{f"cell {n}": Recurrent(random_cell(n, 2 + n % 7), 1 + n % 2) for n in range(10)},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Every case as an exported model: what it says alone, what is expected, and its text."""
+    folder = tmp_path_factory.mktemp("models")
+    expected, texts = {}, {}
+    for name, case in CASES.items():
+        source, network, buffers, inputs, expected[name] = case.made()
+        texts[name] = source.module(f"The case {name}.\n")
+        namespace = {"__name__": "model"}
+        exec(texts[name], namespace)
+        own = folder / name
+        own.mkdir()
+        (own / "model.py").write_text(texts[name])
+        state = translated(network, namespace[source.name](), buffers)
+        safetensors.torch.save_file(state, own / "model.safetensors")
+        torch.save(inputs, own / "inputs.pt")
+    return asked_alone(folder), expected, texts
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, case in CASES.items() if isinstance(case, Convolutional)]
+)
+def test_network_gives_the_same_logits_with_torch_alone(made, name):
+    answers, expected, _ = made
+    assert largest_difference(answers[name], expected[name]) <= 1e-6
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if isinstance(case, Recurrent)])
+def test_language_model_gives_the_same_logits_and_states_with_torch_alone(made, name):
+    (logits, states), (expected_logits, expected_states) = made[0][name], made[1][name]
+    assert largest_difference(logits, expected_logits) <= 1e-6
+    for state, expected_state in zip(states, expected_states, strict=True):
+        for one, other in zip(state, expected_state, strict=True):
+            assert largest_difference(one, other) <= 1e-6
+
+
+def test_text_has_no_line_that_is_too_long_and_no_part_that_is_not_called(made):
+    for text in made[2].values():
+        assert max(map(len, text.splitlines())) <= 100
+        for part in ("average_pool", "contrast_norm", "read_safetensors"):
+            assert text.count(f"{part}(") != 1, part
+
+
+def test_networks_of_different_layers_say_different_things(made):
+    # A network that says the same whatever it is would be equal to itself, too.
+    said = {name: answer for name, answer in made[0].items() if name.startswith("types")}
+    for one in said:
+        for other in said:
+            assert one == other or largest_difference(said[one], said[other]) > 1e-3
+
+
+SKIPS = ConvolutionalArchitecture(
+    (
+        Layer(Convolution(5, 5, 8)),
+        Layer(Convolution(3, 4, 8, 2, 1), (1,)),
+        Layer(Pooling("average_pooling", 3, 3), (0, 2)),
+    ),
+    pooled_after=(2,),
+    also_classified=(2,),
+)
+
+
+def test_network_reads_as_it_computes():
+    source, *_ = Convolutional(SKIPS).made()
+    init, forward = source.classes[0].partition("    def prepare")[0].split("    def ")[1:]
+    assert [line.strip() for line in init.strip().splitlines()[2:]] == [
+        "self.conv1 = nn.Conv2d(1, 8, 5, padding=2, bias=False)",
+        "self.norm1 = nn.BatchNorm2d(8)",
+        "self.conv2 = nn.Conv2d(8, 8, (3, 4), stride=(2, 1), bias=False)",
+        "self.norm2 = nn.BatchNorm2d(8)",
+        "self.classifier = nn.Linear(17, 4)",
+    ]
+    assert [line.strip() for line in forward.strip().splitlines()[2:]] == [
+        "x1 = F.relu(self.norm1(self.conv1(images)))",
+        "x2 = F.relu(self.norm2(self.conv2(F.pad(x1, (1, 2, 0, 1)))))  # 4 x 8 pixels",
+        "# Every map that goes on is halved.",
+        "images = F.max_pool2d(images, 2, ceil_mode=True)",
+        "x2 = F.max_pool2d(x2, 2, ceil_mode=True)",
+        "inputs = [images, F.pad(x2, (0, 0, 1, 1))]",
+        "# 4 x 4 pixels",
+        "x3 = F.avg_pool2d(torch.cat(inputs, 1), 3, 1, padding=1, count_include_pad=False)",
+        "x = torch.cat([F.pad(x2, (0, 0, 1, 1)), x3], 1)",
+        "return self.classifier(x.mean((2, 3)))",
+    ]
