@@ -17,7 +17,7 @@ from child.determinism import check_workspace, deterministic
 from child.memory import forget_locals, is_out_of_memory, release
 from child.passes import Passes
 from child.result import EpochReport, Infeasible, TrialResult
-from child.tested import Tested
+from child.trained import TrainedChild
 from child.weights import Weights, weights_of
 
 logger = logging.getLogger(__name__)
@@ -95,8 +95,8 @@ class ChildTrainer:
         *,
         learning_rate: float | None = None,
         report: Callable[[EpochReport], None] = _no_report,
-    ) -> tuple[TrialResult, Weights]:
-        """Train a child as `train` does, and give its weights after the last epoch, too.
+    ) -> TrainedChild:
+        """Train a child as `train` does, and keep its weights.
 
         Raises:
             ValueError: the child is infeasible.
@@ -104,7 +104,7 @@ class ChildTrainer:
         course = self._run(build, seed, learning_rate, report, keeps=True)
         if course.weights is None:
             raise ValueError(f"an infeasible child has no weights: {course.reason}")
-        return self._result(course), course.weights
+        return TrainedChild(self._result(course), course.weights)
 
     def test(
         self,
@@ -114,8 +114,11 @@ class ChildTrainer:
         *,
         learning_rate: float | None = None,
         report: Callable[[EpochReport], None] = _no_report,
-    ) -> Tested:
+    ) -> TrainedChild:
         """Train a child as `train` does, then look how it does on data that it has not met.
+
+        Returns:
+            The child as it was tested, after the last epoch; its ``test`` is a number.
 
         Raises:
             ValueError: the child is infeasible.
@@ -123,7 +126,7 @@ class ChildTrainer:
         course = self._run(build, seed, learning_rate, report, test, keeps=True)
         if course.test is None or course.weights is None:
             raise ValueError(f"an infeasible child cannot be tested: {course.reason}")
-        return Tested(self._result(course), course.test, course.weights)
+        return TrainedChild(self._result(course), course.weights, course.test)
 
     def _run(
         self,

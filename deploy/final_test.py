@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from child.tested import Tested
+from child.trained import TrainedChild
 from controller.children import Child
 from controller.errors import LedgerError
 from controller.search_ledger import SearchLedger
@@ -101,12 +101,13 @@ def _kept(run: Run, best: Trial) -> KeptNetwork | None:
         return None
 
 
-def _keep(run: Run, best: Trial, tested: Tested, say: Callable[[str], None]) -> KeptNetwork:
+def _keep(run: Run, best: Trial, tested: TrainedChild, say: Callable[[str], None]) -> KeptNetwork:
+    assert tested.test is not None, "it was tested"
     network = KeptNetwork(
         best.trial,
         best.architecture_sha256 or "",
         tested.result.validations,
-        tested.figure,
+        tested.test,
         tested.weights,
     )
     try:

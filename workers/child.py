@@ -19,7 +19,7 @@ from child.memory import is_device_lost, is_out_of_memory
 from child.metric import Metric
 from child.result import EpochReport, TrialResult
 from child.task import Task
-from child.tested import Tested
+from child.trained import TrainedChild
 from child.training import ChildTrainer
 from controller.children import Child
 from workers.gpu_gate import GpuGate
@@ -100,7 +100,7 @@ class ChildWorker:
                 report=partial(_log, child.trial, self._task.metric),
             )
 
-    def test(self, child: Child, test: Any) -> Tested:
+    def test(self, child: Child, test: Any) -> TrainedChild:
         """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
         self._set_threads()
         with self._entered(is_alone=True), _alive():

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from child.tested import Tested
+from child.trained import TrainedChild
 from controller.children import Child
 from workers.pulse import DEATHS, ProcessDied, Pulse
 from workers.remote import result_of, summary_of
@@ -25,7 +25,7 @@ def train_and_test(
     test: Any,
     max_deaths: int,
     is_over: Callable[[], bool],
-) -> Tested:
+) -> TrainedChild:
     """Have a worker train and test a child, and another, if that one dies or freezes.
 
     Args:
@@ -52,7 +52,7 @@ def train_and_test(
     raise AssertionError("one of them is the last")
 
 
-def _outcome(worker: Any, child: Child, test: Any, is_over: Callable[[], bool]) -> Tested:
+def _outcome(worker: Any, child: Child, test: Any, is_over: Callable[[], bool]) -> TrainedChild:
     pulse = Pulse(worker)
     testing = worker.test.remote(child, test)
     while not ray.wait([testing], timeout=0)[0]:
@@ -61,5 +61,5 @@ def _outcome(worker: Any, child: Child, test: Any, is_over: Callable[[], bool]) 
         pulse.check()
         awaited = [testing] if pulse.pending is None else [testing, pulse.pending]
         ray.wait(awaited, num_returns=1, timeout=POLL_S)
-    tested: Tested = result_of(testing)
+    tested: TrainedChild = result_of(testing)
     return tested

@@ -69,8 +69,9 @@ def train(settings: Path, overrides: tuple[str, ...], out: Path | None) -> int:
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    result, test = tested.result, tested.figure
+    result, test = tested.result, tested.test
     assert result.validation is not None, "an infeasible network is not tested"
+    assert test is not None, "it was tested"
     click.echo(
         f"{result.num_parameters:,} parameters; validation {task.metric.name} "
         f"{task.metric.text(result.validation)}; test {task.metric.text(test)}, of "

@@ -75,7 +75,7 @@ def trained_network(
         say(f"epoch {epoch.epoch} of {epoch.num_epochs}: {task.metric.name} {text}")
 
     try:
-        result, weights = ChildTrainer(task.passes(data, device)).train_and_keep(
+        child = ChildTrainer(task.passes(data, device)).train_and_keep(
             lambda: task.build(architecture, data),
             row.seed,
             learning_rate=task.learning_rate(architecture),
@@ -83,8 +83,8 @@ def trained_network(
         )
     except ValueError as error:
         raise ExportError(f"trial {row.trial} cannot be trained again: {error}") from error
-    network = _loaded(task.build(architecture, data), weights)
-    return TrainedNetwork(network, result.validations, None)
+    network = _loaded(task.build(architecture, data), child.weights)
+    return TrainedNetwork(network, child.result.validations, None)
 
 
 def _prepare_to_repeat(settings: SearchSettings) -> None:

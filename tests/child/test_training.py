@@ -317,7 +317,7 @@ def test_child_tested_was_trained_as_in_the_search(digits):
     assert without_seconds(tested.result) == without_seconds(result)
     assert other.weights == one.weights
     assert [report.epoch for report in reports] == [1, 2]
-    assert 0 <= tested.figure <= 1
+    assert 0 <= tested.test <= 1
 
 
 def test_accuracy_of_the_test_is_of_the_network_after_its_last_epoch(digits):
@@ -326,6 +326,4 @@ def test_accuracy_of_the_test_is_of_the_network_after_its_last_epoch(digits):
 
     tested = image_trainer(settings, digits.search).test(builder, 3, digits.test)
 
-    assert tested.figure == fraction_right(
-        builder.children[0], digits.test, digits.search.whitening
-    )
+    assert tested.test == fraction_right(builder.children[0], digits.test, digits.search.whitening)

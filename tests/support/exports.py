@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from support.cells import fill
 from torch import Tensor, nn
 
 from child.convolutional.architecture import ConvolutionalArchitecture
+from child.convolutional.layer import BatchNorm, ContrastNorm, Convolution, Layer, Pooling
+from child.convolutional.network import ConvolutionalNetwork
+from child.convolutional.network_settings import NetworkSettings
+from child.convolutional.plan import NetworkPlan
 from child.convolutional.space import ConvolutionalSpace
 from child.convolutional.space_settings import ConvolutionalSettings
 from child.data.images import LabelledImages, TrainingData
 from child.data.whitening import Whitening, WhiteningKind
+from child.images.augmentation import Augmentation, AugmentationSettings
+from child.language.model import LanguageModel
+from child.language.model_settings import LanguageModelSettings
+from child.language.size import ModelSize
+from deploy.export.cell_source import cell_source
+from deploy.export.convolutional_source import convolutional_source
+from deploy.export.preparation import Preparation
 
 # Asks every model.py of a folder, one folder below it for each, in a process that has torch alone.
 ALONE = """
@@ -66,12 +78,12 @@ def asked_alone(folder: Path) -> dict[str, Any]:
 def scrambled(network: nn.Module, seed: int = 0) -> nn.Module:
     """Give a network in evaluation mode whose batch norms all differ, as after a training."""
     generator = torch.Generator().manual_seed(seed)
+    least = {"weight": 0.5, "running_var": 0.5, "bias": 0.0, "running_mean": -0.5}
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if value.ndim == 1:
-                is_positive = name.endswith(("running_var", "weight"))
-                draw = torch.rand if is_positive else torch.randn
-                value.copy_(draw(value.shape, generator=generator) + (0.5 if is_positive else 0))
+                drawn = torch.rand(value.shape, generator=generator)
+                value.copy_(drawn + least[name.rpartition(".")[2]])
     return network.eval()
 
 
@@ -104,9 +116,84 @@ def largest_difference(one: Tensor, other: Tensor) -> float:
     return ((one - other).abs().max() / other.abs().max().clamp_min(1)).item()
 
 
-def changed(text: str, changes: Mapping[str, str]) -> str:
-    """Give a text with parts of it replaced, each of which must be there."""
-    for before, after in changes.items():
-        assert before in text, before
-        text = text.replace(before, after)
-    return text
+UNCHANGED = AugmentationSettings(crop="none")
+
+
+@dataclass(frozen=True)
+class Convolutional:
+    architecture: ConvolutionalArchitecture
+    shape: tuple[int, int, int] = (1, 8, 8)
+    settings: NetworkSettings = NetworkSettings()  # noqa: RUF009 (it is frozen)
+    whitening: str = "channel"
+    augmentation: AugmentationSettings = UNCHANGED
+
+    def made(self):
+        data = random_images(self.shape, self.whitening)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = ConvolutionalNetwork(
+                self.architecture, data.shape, data.num_classes, self.settings
+            )
+        plan = NetworkPlan.of(self.architecture, data.shape, data.num_classes, self.settings)
+        preparation = Preparation.of(data, self.augmentation)
+        source = convolutional_source(plan, self.settings, preparation)
+        device = torch.device("cpu")
+        augmentation = Augmentation(self.augmentation, data.whitening, data.shape, device)
+        stored = torch.from_numpy(data.train.images[:6])
+        network = scrambled(network)
+        with torch.no_grad():
+            expected = network(augmentation.evaluation(stored))
+        return source, network, preparation.buffers, {"stored": stored}, expected
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    architecture: Any
+    num_layers: int = 2
+    embedding_size: int | None = 4
+    is_tied: bool = False
+
+    def made(self):
+        settings = LanguageModelSettings(
+            num_layers=self.num_layers, num_parameters=None, hidden_size=5,
+            embedding_size=self.embedding_size, is_tied=self.is_tied,
+        )  # fmt: skip
+        size = ModelSize.of(settings, 7, self.architecture.base)
+        model = LanguageModel(self.architecture, size, settings)
+        fill(model, 1)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(0.5)  # so that a rounding does not grow from step to step
+        tokens = torch.tensor([[0, 3, 6], [5, 1, 2], [4, 4, 0], [2, 6, 1]])
+        states = [(torch.rand(3, 5) - 0.5, torch.rand(3, 5) - 0.5) for _ in range(self.num_layers)]
+        with torch.no_grad():
+            expected = model.eval()(tokens, states)
+        return (
+            cell_source(self.architecture, size),
+            model,
+            {},
+            {"tokens": tokens, "states": states},
+            expected,
+        )
+
+
+def chain(*operations):
+    inputs = [(), *((n,) for n in range(1, len(operations)))]
+    return ConvolutionalArchitecture(tuple(map(Layer, operations, inputs)))
+
+
+EVERY_TYPE = chain(
+    Convolution(2, 3, 4, 2, 1), ContrastNorm(), Pooling("average_pooling", 2, 2),
+    BatchNorm(), Pooling("max_pooling", 2, 3, 1, 2), Pooling("average_pooling", 3, 3, 2, 2),
+    Pooling("max_pooling", 3, 3), Convolution(4, 4, 3),
+)  # fmt: skip
+SIZES = ConvolutionalArchitecture(
+    (
+        Layer(Convolution(3, 3, 4, 2, 2)),
+        Layer(Convolution(3, 5, 4, 1, 3), (0, 1)),
+        Layer(Convolution(1, 2, 3), (0, 1, 2)),
+        Layer(BatchNorm(), (2,)),
+    ),
+    pooled_after=(1, 3),
+    also_classified=(1, 2),
+)

@@ -69,7 +69,7 @@ def test_child_is_trained_and_tested_as_its_architecture_says(make_worker):
 
     assert (result.state, result.num_parameters) == ("completed", NUM_PARAMETERS)
     assert tested.result.validations == result.validations
-    assert 0 < tested.figure < 1
+    assert 0 < tested.test < 1
     assert tested.weights["classifier.weight"].shape == (10, 8)
 
 

@@ -10,7 +10,7 @@ import ray
 from support.actors import Living, Unborn
 from support.children import completed
 
-from child.tested import Tested
+from child.trained import TrainedChild
 from controller.children import Child
 from workers.pulse import ProcessDied
 from workers.remote import spawn
@@ -36,7 +36,7 @@ class Mortal(Living):
 
 
 def outcome(figure):
-    return Tested(completed(0.5), figure, {})
+    return TrainedChild(completed(0.5), {}, figure)
 
 
 def fate(folder, *names):
