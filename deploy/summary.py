@@ -143,6 +143,7 @@ def _next(
     anew = "".join(f" --set {name}=null" for name, place in places.items() if place is not None)
     return [
         f"{trials} --top 10",
+        f"{INDENT}{program} export {run} -o network  # the best one, as plain PyTorch and ONNX",
         f"{again} strategy={other}{anew}  # the same {how} learning",
         f"{INDENT}{go_on}  # goes on",
     ]

@@ -25,17 +25,16 @@ class ModelSource:
 
     def module(self, docstring: str) -> str:
         """Give the whole of model.py."""
-        head = (
+        functions = [inspect.getsource(part).rstrip() for part in self.parts]
+        body = "\n\n\n".join([*self.classes, *functions])
+        functional = "import torch.nn.functional as F\n" if "F." in body else ""
+        return (
             f'"""{docstring}"""\n\n'
             "from __future__ import annotations\n\n"
             "import json\n"
             "from pathlib import Path\n\n"
-            "import torch\n"
-            "import torch.nn.functional as F\n"
-            "from torch import Tensor, nn"
+            f"import torch\n{functional}from torch import Tensor, nn\n\n\n{body}\n"
         )
-        functions = [inspect.getsource(part).rstrip() for part in self.parts]
-        return "\n\n\n".join([head, *self.classes, *functions]) + "\n"
 
 
 def load_method(name: str) -> str:

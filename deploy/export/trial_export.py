@@ -10,6 +10,7 @@ from child.images.task import ImageTask
 from child.language.task import LanguageTask
 from controller.records import Progress
 from controller.trial import Trial
+from deploy.count import counted
 from deploy.export.exported import write_export
 from deploy.export.finding import Finding
 from deploy.export.folder import check_free, new_folder
@@ -95,7 +96,9 @@ def _finding(
         metric=task.metric,
         validation=row.validation,
         last_validation=trained.validations[-1],
-        epochs=f"the best of the last {num_last} of {training.num_epochs} epochs",
+        epochs=f"the best of the last {num_last} of {counted(training.num_epochs, 'epoch')}"
+        if num_last > 1
+        else f"after the last of {counted(training.num_epochs, 'epoch')}",
         test=trained.test if test is None else test,
         num_parameters=row.num_parameters or 0,
         is_reproduced=list(trained.validations) == row.validations,

@@ -18,6 +18,7 @@ from support.waiting import wait_until
 
 from child.convolutional.layer import Layer
 from deploy.cli import main
+from deploy.kept_network import KeptNetwork
 from deploy.run import Run
 from ps.status import read_status
 
@@ -185,7 +186,16 @@ def test_no_process_is_left_behind(searched, process):
 
 
 def test_run_directory_of_a_finished_search_holds_these_files(searched):
-    assert searched.files == {"settings.yaml", "id", "begun", "ledger.sqlite", "logs", "shards"}
+    assert searched.files == {
+        "settings.yaml", "id", "begun", "ledger.sqlite", "logs", "networks", "shards",
+    }  # fmt: skip
+
+
+def test_weights_of_the_network_that_was_tested_are_kept(searched, ledger):
+    best = ledger.progress().best
+    kept = KeptNetwork.find(searched.run.network_path(best.trial), best)
+    assert {best.trial: kept.test} == ledger.tests()
+    assert list(kept.validations) == best.validations
 
 
 def test_output_without_a_terminal_is_plain_lines(searched):
