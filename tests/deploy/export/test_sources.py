@@ -140,6 +140,13 @@ def test_network_says_something_else_of_each_image(made, name):
     assert made[0][name].std(dim=0).max() > 1e-2
 
 
+def test_tied_model_has_one_matrix_that_embeds_and_predicts(made):
+    namespace = {"__name__": "model"}
+    exec(made[2]["tied"], namespace)
+    model = namespace["LanguageModel"]()
+    assert model.softmax.weight is model.embedding.weight
+
+
 def test_networks_of_different_layers_say_different_things(made):
     # A network that says the same whatever it is would be equal to itself, too.
     said = {name: answer for name, answer in made[0].items() if name.startswith("types")}
