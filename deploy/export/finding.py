@@ -15,6 +15,7 @@ class Finding:
     text: the architecture as it prints; legend: its signs explained; details: further lines of it.
     validation: the figure that the reward was made of; last_validation: that of these weights.
     test: of the data that no network had met; None where it was not tested.
+    is_tested: whether that figure is of these weights.
     is_reproduced: whether these weights have the validation figures of the search.
     """
 
@@ -30,6 +31,7 @@ class Finding:
     epochs: str
     test: float | None
     num_parameters: int
+    is_tested: bool
     is_reproduced: bool
 
     @property

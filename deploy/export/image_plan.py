@@ -60,6 +60,8 @@ def image_plan(
         f"# yours: {values}\n"
         f"logits = model(model.prepare(images))  # (2, {data.num_classes})\n"
         "classes = logits.argmax(dim=1)",
+        imports="",
+        onnx_imports="",
         onnx_usage='(logits,) = session.run(None, {"images": images.numpy()})',
         onnx_note="prepares the images itself",
         notes=tuple(notes),

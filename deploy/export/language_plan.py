@@ -44,6 +44,8 @@ def language_plan(
         "tokens = torch.zeros(7, 2, dtype=torch.int64)  # yours: 7 steps of 2 texts, side by side\n"
         f"logits, states = model(tokens)  # (7, 2, {num_tokens}); model(more, states) goes on\n"
         "likeliest = [vocabulary[token] for token in logits[-1].argmax(dim=1)]",
+        imports="import json\nfrom pathlib import Path\n\n",
+        onnx_imports="import numpy as np\n",
         onnx_usage=f"h, c = {zeros}, {zeros}\n"
         "for step in tokens.numpy():\n"
         '    inputs = {"tokens": step, "h": h, "c": c}\n'

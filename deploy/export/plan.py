@@ -30,9 +30,10 @@ class OnnxPlan:
 class ExportPlan:
     """All that depends on what kind of model it is.
 
-    summary: what it is, a sentence. usage: statements that ask a `model` that is loaded.
-    onnx_usage: statements that ask a `session` of onnxruntime, after those. onnx_note: what that
-        model does otherwise, the end of a sentence.
+    summary: what it is, a sentence.
+    usage: statements that ask a `model` that is loaded. onnx_usage: such that ask a `session` of
+        onnxruntime, after those. imports, onnx_imports: what they need beside torch.
+    onnx_note: what the ONNX file does otherwise, the end of a sentence.
     notes: paragraphs about what goes in and comes out. files: further ones, by name.
     buffers: what the model holds beside the weights of the network.
     answers: gives what a network says to inputs that are always the same, to compare two of them.
@@ -41,7 +42,9 @@ class ExportPlan:
     source: ModelSource
     summary: str
     usage: str
+    imports: str
     onnx_usage: str
+    onnx_imports: str
     onnx_note: str
     notes: tuple[str, ...]
     files: Mapping[str, str]

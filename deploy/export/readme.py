@@ -40,8 +40,7 @@ def readme(plan: ExportPlan, finding: Finding, onnx_difference: float | None) ->
         "## Load it",
         "`model.py` needs torch alone:",
         _code(
-            ("import json\nfrom pathlib import Path\n\n" if "json." in plan.usage else "")
-            + f"import torch\nfrom model import {plan.source.name}\n\n"
+            f"{plan.imports}import torch\nfrom model import {plan.source.name}\n\n"
             f'model = {plan.source.name}.load("model.safetensors")\n{plan.usage}'
         ),
         *plan.notes,
@@ -50,9 +49,8 @@ def readme(plan: ExportPlan, finding: Finding, onnx_difference: float | None) ->
         parts += [
             f"`model.onnx` takes batches of any size, and {plan.onnx_note}:",
             _code(
-                ("import numpy as np\n" if "np." in plan.onnx_usage else "")
-                + 'import onnxruntime\n\nsession = onnxruntime.InferenceSession("model.onnx")\n'
-                + plan.onnx_usage
+                f"{plan.onnx_imports}import onnxruntime\n\n"
+                f'session = onnxruntime.InferenceSession("model.onnx")\n{plan.onnx_usage}'
             ),
             f"On random inputs onnxruntime and torch differ by {onnx_difference:.1e} at the most.",
         ]
@@ -68,7 +66,7 @@ def _numbers(finding: Finding) -> str:
     if finding.test is None:
         rows.append((f"test {metric.name}", "not tested"))
     else:
-        what = "tested once" if finding.is_reproduced else "tested once, with other weights"
+        what = "tested once" if finding.is_tested else "tested once, with other weights"
         rows.append((f"test {metric.name}", f"{metric.text(finding.test)}, {what}"))
     rows += [("parameters", f"{finding.num_parameters:,}"), ("found as", finding.search)]
     table = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]

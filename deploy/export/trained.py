@@ -63,7 +63,9 @@ def trained_network(
         network = _loaded(task.build(architecture, data), kept.weights)
         return TrainedNetwork(network, kept.validations, kept.test)
     assert row.seed is not None, "a trial that was trained has a seed"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # As it was trained there, so that its figures repeat.
+    is_on_gpu = settings.children.num_gpus > 0 and torch.cuda.is_available()
+    device = torch.device("cuda" if is_on_gpu else "cpu")
     say(
         f"{why}: training it again on {device.type}; in the search that took "
         f"{row.seconds or 0:.1f} s"

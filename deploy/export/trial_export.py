@@ -85,6 +85,7 @@ def _finding(
     architecture = task.architecture(row.architecture or {})
     num_last = min(training.num_epochs, training.reward_epochs)
     assert row.validation is not None, "a completed trial has been validated"
+    is_reproduced = list(trained.validations) == row.validations
     return Finding(
         run=run.path.name,
         trial=row.trial,
@@ -101,5 +102,6 @@ def _finding(
         else f"after the last of {counted(training.num_epochs, 'epoch')}",
         test=trained.test if test is None else test,
         num_parameters=row.num_parameters or 0,
-        is_reproduced=list(trained.validations) == row.validations,
+        is_tested=trained.test is not None or is_reproduced,
+        is_reproduced=is_reproduced,
     )

@@ -117,6 +117,7 @@ def test_files_beside_the_classes_do_not_count(flat):
     (flat / "README").write_text("no image")
 
     assert settings(flat, num_test=3).num_classes == 2
+    assert settings(flat, num_test=3).class_names == ("cat", "dog")
 
 
 def test_image_is_resized_and_cut_to_its_middle(tmp_path):

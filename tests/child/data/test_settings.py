@@ -38,6 +38,7 @@ def test_settings_tell_before_loading_what_is_loaded(settings):
 
     assert settings.shape == data.search.shape
     assert settings.num_classes == data.search.num_classes
+    assert len(settings.class_names) == settings.num_classes
     assert settings.num_validation == len(data.search.validation) == 7
     assert settings.num_test_images == len(data.test)
 

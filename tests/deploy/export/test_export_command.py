@@ -115,6 +115,15 @@ def test_figures_that_do_not_repeat_are_said(unrepeatable, export):
     assert "did not repeat the validation figures" in readme
 
 
+def test_weights_that_were_tested_and_did_not_repeat_are_told_from_others(unrepeatable, export):
+    unrepeatable.keep()
+    unrepeatable.record_test()
+    _, _, folder = export(unrepeatable.run)
+    readme = (folder / "README.md").read_text()
+    assert ", tested once |" in readme
+    assert "did not repeat the validation figures" in readme
+
+
 def test_kept_file_that_is_damaged_is_said_and_the_network_trained_again(images, export):
     images.keep()
     path = images.run.network_path(images.best)
