@@ -231,6 +231,11 @@ def test_infeasible_child_cannot_be_tested(data):
         trainer.test(lambda: Exploding(n=1), 0, data.validation)
 
 
+def test_infeasible_child_has_no_weights_to_keep(data):
+    with pytest.raises(ValueError, match=r"^an infeasible child has no weights: the training loss"):
+        image_trainer(settings_of(), data).train_and_keep(lambda: Exploding(n=1), 0)
+
+
 def test_child_after_an_infeasible_one_trains_as_if_it_had_not_been(data):
     trainer = image_trainer(settings_of(), data)
     one, other = Builder(Linear), Builder(Linear)

@@ -303,6 +303,32 @@ def test_report_that_raises_ends_the_training(ten_images):
     assert len(steps) == 2 * 3
 
 
+# --- Weights that are kept.
+
+
+def test_child_that_is_kept_gives_copies_of_its_weights_after_the_last_epoch(digits):
+    trainer = image_trainer(SETTINGS, digits.search)
+    builder = Builder()
+
+    kept = trainer.train_and_keep(builder, 3, learning_rate=0.03)
+
+    expected = trainer.train(Builder(), 3, learning_rate=0.03)
+    assert without_seconds(kept.result) == without_seconds(expected)
+    assert kept.test is None
+    state = builder.children[0].state_dict()
+    assert list(kept.weights) == list(state)
+    for name, value in state.items():
+        assert kept.weights[name].tolist() == value.tolist()
+        assert not np.shares_memory(kept.weights[name], value.numpy())
+
+
+def test_weights_of_a_child_that_was_tested_are_those_that_were_tested(digits):
+    builder = Builder()
+    tested = image_trainer(SETTINGS, digits.search).test(builder, 3, digits.test)
+    for name, value in builder.children[0].state_dict().items():
+        assert tested.weights[name].tolist() == value.tolist()
+
+
 # --- The test of a network.
 
 

@@ -51,6 +51,7 @@ for room in ("child", "deploy", "nasrl", "safetensors"):
         continue
     sys.exit(f"{room} can be imported")
 torch.set_grad_enabled(False)
+torch.set_num_threads(1)
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     spec = importlib.util.spec_from_file_location("model", folder / "model.py")
     module = importlib.util.module_from_spec(spec)

@@ -28,6 +28,12 @@ SMALL_TEXT = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    # On tensors as small as these several threads only wait for each other.
+    torch.set_num_threads(1)
+
+
 @dataclass
 class Searched:
     """A run whose trials 1 and 2 were trained; 3 is infeasible, 4 has the result of 1, 5 is begun.
@@ -65,7 +71,6 @@ def searched(path, settings, change=lambda result: result):
     record = SearchRecord(5, Baseline(0.9), settings.depths, task.metric, {}, {})
     trainer = ChildTrainer(task.passes(data.search, CPU))
     results, tests = {}, {}
-    torch.set_num_threads(1)  # as those of a search with children.num_cpus: 1
     with Ledger.create(run.ledger_url, record) as ledger:
         owner = ledger.enlist(0, ledger.begin_life("here", 1)).owner
         ledger.reserve(owner, 5)
