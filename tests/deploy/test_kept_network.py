@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import safetensors
+from support.disks import UnsyncedDisk
 
 from deploy.kept_network import KeptNetwork, KeptNetworkError
 
@@ -65,3 +66,22 @@ def test_network_is_written_over_an_older_one_and_nothing_else_is_left(path):
     replace(KEPT, test=0.75).write(path)
     assert KeptNetwork.find(path, ROW).test == 0.75
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_network_is_written_although_a_life_that_was_killed_left_half_of_it(path):
+    path.unlink()
+    path.with_name(f"{path.name}.tmp").write_bytes(b"half")
+    KEPT.write(path)
+    assert KeptNetwork.find(path, ROW).test == KEPT.test
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_network_that_was_written_survives_a_power_cut(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    disk = UnsyncedDisk(tmp_path / "run")
+    monkeypatch.setattr("deploy.kept_network.Disk", lambda: disk)
+    KEPT.write(tmp_path / "run" / "networks" / "trial-3.safetensors")
+
+    after = disk.crash(tmp_path / "after", "nothing")
+
+    assert KeptNetwork.find(after / "networks" / "trial-3.safetensors", ROW).test == KEPT.test
