@@ -21,7 +21,7 @@ from support.exports import (
 )
 
 from child.convolutional.architecture import ConvolutionalArchitecture
-from child.convolutional.layer import Convolution, Layer, Pooling
+from child.convolutional.layer import BatchNorm, Convolution, Layer, Pooling
 from child.convolutional.network_settings import NetworkSettings
 from child.convolutional.space_settings import ConvolutionalSettings
 from child.images.augmentation import AugmentationSettings
@@ -160,6 +160,7 @@ SKIPS = ConvolutionalArchitecture(
         Layer(Convolution(5, 5, 8)),
         Layer(Convolution(3, 4, 8, 2, 1), (1,)),
         Layer(Pooling("average_pooling", 3, 3), (0, 2)),
+        Layer(BatchNorm(), (3,)),
     ),
     pooled_after=(2,),
     also_classified=(2,),
@@ -174,6 +175,7 @@ def test_network_reads_as_it_computes():
         "self.norm1 = nn.BatchNorm2d(8)",
         "self.conv2 = nn.Conv2d(8, 8, (3, 4), stride=(2, 1), bias=False)",
         "self.norm2 = nn.BatchNorm2d(8)",
+        "self.norm4 = nn.BatchNorm2d(9)",
         "self.classifier = nn.Linear(17, 4)",
     ]
     assert [line.strip() for line in forward.strip().splitlines()[2:]] == [
@@ -185,6 +187,7 @@ def test_network_reads_as_it_computes():
         "inputs = [images, F.pad(x2, (0, 0, 1, 1))]",
         "# 4 x 4 pixels",
         "x3 = F.avg_pool2d(torch.cat(inputs, 1), 3, 1, padding=1, count_include_pad=False)",
-        "x = torch.cat([F.pad(x2, (0, 0, 1, 1)), x3], 1)",
+        "x4 = self.norm4(x3)",
+        "x = torch.cat([F.pad(x2, (0, 0, 1, 1)), x4], 1)",
         "return self.classifier(x.mean((2, 3)))",
     ]
