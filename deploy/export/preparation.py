@@ -45,15 +45,16 @@ class Preparation:
         means, deviations = (_listed(v) for v in (self.whitening.mean, self._deviation))
         if self.whitening.matrix is not None:
             text = (
-                "each value loses its mean over the training images, and is divided by the "
-                f"deviation of its channel, {deviations}; then all lose their correlations (ZCA)"
+                "the mean over the training images is subtracted from each value, the result is "
+                f"divided by the deviation of its channel ({deviations}), and correlations between "
+                "values are removed (ZCA)"
             )
         elif not self.whitening.mean.any():
-            text = f"each value is divided by {deviations}"
+            text = f"each value is divided by {self._deviation.flat[0]!s}"
         else:
             text = (
-                "each value loses the mean of its channel over the training images, "
-                f"{means}, and is divided by the deviation, {deviations}"
+                f"the mean of its channel over the training images ({means}) is subtracted from "
+                f"each value, and the result divided by the deviation ({deviations})"
             )
         if self.margin:
             height, width = self._enlarged
