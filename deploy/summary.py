@@ -127,11 +127,12 @@ def _next(
     if result.progress.state != "finished":
         go_on = go_on_command(path, is_job=is_job, program=program)
         return [f"{trials} --top 10", f"{INDENT}{go_on}  # goes on where it stopped"]
+    export = f"{INDENT}{program} export {run} -o network  # the best one, as plain PyTorch and ONNX"
     more = (f"num_trials={4 * settings.num_trials}", *_without_limits(settings))
     go_on = go_on_command(path, *more, is_job=is_job, program=program)
     if is_job:
         # Another search needs another place for its ledger, which nobody knows here.
-        return [f"{trials} --top 10", f"{INDENT}{go_on}  # goes on"]
+        return [f"{trials} --top 10", export, f"{INDENT}{go_on}  # goes on"]
     again = f"{INDENT}{program} search {shlex.quote(str(path / 'settings.yaml'))} --set"
     is_random = settings.strategy == "random"
     other, how = ("reinforce", "with") if is_random else ("random", "without")
@@ -143,7 +144,7 @@ def _next(
     anew = "".join(f" --set {name}=null" for name, place in places.items() if place is not None)
     return [
         f"{trials} --top 10",
-        f"{INDENT}{program} export {run} -o network  # the best one, as plain PyTorch and ONNX",
+        export,
         f"{again} strategy={other}{anew}  # the same {how} learning",
         f"{INDENT}{go_on}  # goes on",
     ]
