@@ -8,8 +8,6 @@ from typing import Any
 
 from child.images.task import ImageTask
 from child.language.task import LanguageTask
-from controller.records import Progress
-from controller.trial import Trial
 from deploy.count import counted
 from deploy.export.exported import write_export
 from deploy.export.finding import Finding
@@ -18,7 +16,8 @@ from deploy.export.image_plan import image_plan
 from deploy.export.language_plan import language_plan
 from deploy.export.plan import ExportPlan
 from deploy.export.trained import TrainedNetwork, trained_network
-from deploy.export.trial import chosen_trial
+from deploy.export.trial import trial_to_export
+from deploy.known_trial import KnownTrial
 from deploy.run import Run
 from deploy.settings import SearchSettings
 
@@ -38,15 +37,16 @@ def export_trial(
         RunError, LedgerError, SettingsError, DataError: the search or its data cannot be read.
     """
     check_free(folder)
+    known = trial_to_export(run, name)
+    row = known.row
     with run.ledger() as ledger:
-        progress, tests = ledger.progress(), ledger.tests()
-        row = chosen_trial(ledger.trials(), progress.best, name)
+        num_recorded = ledger.progress().num_recorded
     settings = run.settings
     task = settings.task
     architecture = task.architecture(row.architecture or {})
     data = settings.data.load()
     trained = trained_network(run, row, settings, architecture, data.search, say)
-    finding = _finding(run, settings, progress, row, trained, tests.get(row.trial))
+    finding = _finding(run, settings, num_recorded, known, trained)
     if not finding.is_reproduced:
         say(
             "its validation figures are not exactly those of the search, as happens on other "
@@ -76,12 +76,11 @@ def _plan(settings: SearchSettings, architecture: Any, data: Any) -> ExportPlan:
 def _finding(
     run: Run,
     settings: SearchSettings,
-    progress: Progress,
-    row: Trial,
+    num_recorded: int,
+    known: KnownTrial,
     trained: TrainedNetwork,
-    test: float | None,
 ) -> Finding:
-    task, training = settings.task, settings.training
+    row, task, training = known.row, settings.task, settings.training
     architecture = task.architecture(row.architecture or {})
     num_last = min(training.num_epochs, training.reward_epochs)
     assert row.validation is not None, "a completed trial has been validated"
@@ -89,7 +88,7 @@ def _finding(
     return Finding(
         run=run.path.name,
         trial=row.trial,
-        search=f"trial {row.trial} of {progress.num_recorded:,}, on the data {settings.data.name} "
+        search=f"trial {row.trial} of {num_recorded:,}, on the data {settings.data.name} "
         f"({settings.strategy}, seed {settings.seed})",
         text=str(architecture),
         legend=task.legend(str(architecture)),
@@ -100,7 +99,7 @@ def _finding(
         epochs=f"the best of the last {num_last} of {counted(training.num_epochs, 'epoch')}"
         if num_last > 1
         else f"after the last of {counted(training.num_epochs, 'epoch')}",
-        test=trained.test if test is None else test,
+        test=trained.test if known.test is None else known.test,
         num_parameters=row.num_parameters or 0,
         is_tested=trained.test is not None or is_reproduced,
         is_reproduced=is_reproduced,

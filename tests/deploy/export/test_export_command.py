@@ -254,15 +254,15 @@ def test_onnx_that_is_not_wanted_is_not_spoken_of(images, export, monkeypatch):
 @pytest.mark.parametrize(
     ("trial", "reason"),
     [
-        ("7", "there is no trial 7; there are 5 so far"),
-        ("worst", "trial worst: must be the number of a trial, or best"),
+        ("7", "{run} has no trial 7; `nasrl trials {run}` lists those it has"),
+        ("worst", "trial=worst: must be the number of a trial, or best"),
         ("3", "trial 3 is infeasible: max_parameters=9: the network has 10"),
         ("5", "trial 5 has not been completed yet; it is started"),
     ],
 )
 def test_trial_without_a_network_is_the_user_s_mistake(images, export, tmp_path, trial, reason):
     code, said, _ = export(images.run, trial)
-    assert (code, said) == (2, f"Error: {reason}\n")
+    assert (code, said) == (2, f"Error: {reason.format(run=images.run.path)}\n")
     assert left(tmp_path) == set()
 
 
@@ -279,7 +279,8 @@ def test_search_without_a_completed_trial_is_the_user_s_mistake(tmp_path, export
     assert "has no ledger" in said
     Ledger.create(run.ledger_url, record).close()
     code, said, _ = export(run)
-    assert (code, said) == (2, "Error: no trial of this search has been completed yet\n")
+    assert code == 2
+    assert f"{run.path} has no completed trial, so none is the best" in said
 
 
 def test_folder_that_is_taken_is_left_as_it_is(images, export, tmp_path, never_trained):
