@@ -14,13 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deploy.results import Results
     from deploy.run import Run, RunError
     from deploy.settings import SearchSettings
     from deploy.settings_file import SettingsError, load_settings
 
-__all__ = ["Run", "RunError", "SearchSettings", "SettingsError", "load_settings"]
+__all__ = ["Results", "Run", "RunError", "SearchSettings", "SettingsError", "load_settings"]
 
 _HOMES = {
+    "Results": "deploy.results",
     "Run": "deploy.run",
     "RunError": "deploy.run",
     "SearchSettings": "deploy.settings",

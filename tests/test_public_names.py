@@ -5,7 +5,7 @@ import pytest
 
 import nasrl
 
-NAMES = ["Run", "RunError", "SearchSettings", "SettingsError", "load_settings"]
+NAMES = ["Results", "Run", "RunError", "SearchSettings", "SettingsError", "load_settings"]
 
 
 def test_face_exports_these_names_and_no_others():

@@ -79,10 +79,10 @@ def _check(out: Path) -> None:
 
 def _draw(architecture: object, out: Path) -> None:
     # matplotlib takes a second to import.
-    from deploy.drawings.drawing import write_drawing
+    from deploy.drawings.drawing import Drawing
 
     try:
-        write_drawing(architecture, out)
+        Drawing(architecture).write(out)
     except OSError as error:
         raise UserMistake(f"--out {out} cannot be written: {error.strerror or error}") from error
     click.echo(f"drawn to {out}", err=True)

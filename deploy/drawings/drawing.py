@@ -1,4 +1,4 @@
-"""Write an architecture as a drawing."""
+"""An architecture as a drawing."""
 
 from __future__ import annotations
 
@@ -18,32 +18,52 @@ PNG_DOTS_PER_INCH = 200
 MAX_PNG_SIZE = 30_000  # pixels in a row or column; few programs show more
 
 
-def write_drawing(architecture: Any, path: Path) -> None:
-    """Draw a network or a cell to a new file, .svg or .png; the same gives the same bytes.
+class Drawing:
+    """A network or a cell as a drawing; a notebook shows it. The same gives the same bytes."""
 
-    Raises:
-        TypeError: it is of a kind that has no drawing.
-        OSError: the file exists already, or cannot be written.
-    """
-    # What people have set for their own drawings has no say, and letters are drawn as shapes: so
-    # it looks the same everywhere. Ids in an SVG are hashed with the salt, else they are random.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams["svg.hashsalt"] = "nasrl"
-        figure, drawn = _drawn(architecture).figure(), BytesIO()
-        if path.suffix == ".svg":
-            figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-        else:
+    def __init__(self, architecture: Any) -> None:
+        """Take what is to be drawn.
+
+        Raises:
+            TypeError: it is of a kind that has no drawing.
+        """
+        if not isinstance(architecture, ConvolutionalArchitecture | CellArchitecture):
+            raise TypeError(f"{architecture}: has no drawing; networks of a search and cells have")
+        self._architecture = architecture
+
+    def svg(self) -> bytes:
+        """Give it as SVG, with an id for every box and line."""
+        return self._saved("svg", metadata={"Date": None, "Creator": None})
+
+    def png(self) -> bytes:
+        """Give it as PNG."""
+        return self._saved("png", metadata={"Software": None})
+
+    def write(self, path: Path) -> None:
+        """Write it to a new file, .svg or .png.
+
+        Raises:
+            OSError: the file exists already, or cannot be written.
+        """
+        drawn = self.svg() if path.suffix == ".svg" else self.png()
+        with path.open("xb") as file:
+            file.write(drawn)
+
+    def _repr_svg_(self) -> str:
+        return self.svg().decode()
+
+    def _saved(self, form: str, **options: Any) -> bytes:
+        # What people have set for their own drawings has no say, and letters are drawn as shapes:
+        # so it looks the same everywhere. Ids in an SVG are hashed with the salt, else random.
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams["svg.hashsalt"] = "nasrl"
+            figure, saved = self._canvas().figure(), BytesIO()
             dots = min(PNG_DOTS_PER_INCH, MAX_PNG_SIZE / max(figure.get_size_inches()))
-            figure.savefig(drawn, format="png", dpi=dots, metadata={"Software": None})
-    with path.open("xb") as file:
-        file.write(drawn.getbuffer())
+            figure.savefig(saved, format=form, dpi=dots, **options)
+        return saved.getvalue()
 
-
-def _drawn(architecture: Any) -> Canvas:
-    match architecture:
-        case ConvolutionalArchitecture():
-            return draw_network(architecture)
-        case CellArchitecture():
-            return draw_cell(architecture)
-    raise TypeError(f"{architecture}: has no drawing; networks of a search and cells have")
+    def _canvas(self) -> Canvas:
+        if isinstance(self._architecture, ConvolutionalArchitecture):
+            return draw_network(self._architecture)
+        return draw_cell(self._architecture)

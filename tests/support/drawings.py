@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from deploy.drawings.drawing import write_drawing
+from deploy.drawings.drawing import Drawing
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -27,7 +27,7 @@ class Svg:
     def of(cls, architecture: object, folder: Path) -> Svg:
         """Draw an architecture, and read the drawing again."""
         path = folder / "drawing.svg"
-        write_drawing(architecture, path)
+        Drawing(architecture).write(path)
         return cls(path.read_bytes())
 
     def ids(self, *kinds: str) -> set[str]:

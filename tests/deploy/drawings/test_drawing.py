@@ -9,29 +9,29 @@ from PIL import Image
 from child.language.layers import LSTM
 from child.zoo import FIGURE_7, NAS_CELL
 from deploy.drawings import drawing
-from deploy.drawings.drawing import write_drawing
+from deploy.drawings.drawing import Drawing
 
 
 @pytest.mark.parametrize("architecture", [FIGURE_7, NAS_CELL], ids=["network", "cell"])
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_same_architecture_gives_the_same_bytes(architecture, suffix, tmp_path):
     one, other = tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
-    write_drawing(architecture, one)
+    Drawing(architecture).write(one)
     with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "none", "figure.dpi": 50}):
-        write_drawing(architecture, other)
+        Drawing(architecture).write(other)
 
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_settings_of_others_are_left_as_they_were(tmp_path):
     with matplotlib.rc_context({"svg.hashsalt": "mine", "font.size": 20}):
-        write_drawing(NAS_CELL, tmp_path / "cell.svg")
+        Drawing(NAS_CELL).write(tmp_path / "cell.svg")
         assert matplotlib.rcParams["svg.hashsalt"] == "mine"
         assert matplotlib.rcParams["font.size"] == 20
 
 
 def test_background_is_white_also_on_a_dark_page(tmp_path):
-    write_drawing(NAS_CELL, tmp_path / "cell.png")
+    Drawing(NAS_CELL).write(tmp_path / "cell.png")
     with Image.open(tmp_path / "cell.png") as image:
         width, height = image.size
         corners = [(x, y) for x in (0, width - 1) for y in (0, height - 1)]
@@ -40,7 +40,7 @@ def test_background_is_white_also_on_a_dark_page(tmp_path):
 
 def test_nothing_is_cut_off(tmp_path):
     for name, architecture in (("network", FIGURE_7), ("cell", NAS_CELL)):
-        write_drawing(architecture, tmp_path / f"{name}.png")
+        Drawing(architecture).write(tmp_path / f"{name}.png")
         with Image.open(tmp_path / f"{name}.png") as image:
             grey = image.convert("L")
             width, height = grey.size
@@ -55,7 +55,7 @@ def test_nothing_is_cut_off(tmp_path):
 
 def test_deep_network_has_fewer_dots_to_the_inch_rather_than_none(tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "MAX_PNG_SIZE", 500)
-    write_drawing(FIGURE_7, tmp_path / "deep.png")
+    Drawing(FIGURE_7).write(tmp_path / "deep.png")
     with Image.open(tmp_path / "deep.png") as image:
         assert 490 <= image.height <= 500
 
@@ -64,11 +64,11 @@ def test_file_is_not_written_over(tmp_path):
     path = tmp_path / "mine.svg"
     path.write_text("mine")
     with pytest.raises(FileExistsError):
-        write_drawing(NAS_CELL, path)
+        Drawing(NAS_CELL).write(path)
     assert path.read_text() == "mine"
 
 
 def test_what_has_no_drawing_is_refused_without_a_file(tmp_path):
     with pytest.raises(TypeError, match="lstm: has no drawing"):
-        write_drawing(LSTM, tmp_path / "lstm.svg")
+        Drawing(LSTM).write(tmp_path / "lstm.svg")
     assert not (tmp_path / "lstm.svg").exists()

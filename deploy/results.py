@@ -1,0 +1,115 @@
+"""What a search has found, for Python and for notebooks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.known_trial import KnownTrial, known_trial
+from deploy.run import Run
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import nn
+
+    from deploy.drawings.drawing import Drawing
+    from deploy.status import Status
+
+_TIMES = ("reserved_at", "started_at", "recorded_at")
+
+
+class MissingLibrary(ImportError):
+    """A library that nasrl needs for this alone is not installed; the message says which."""
+
+
+class Results:
+    """What the search of a run directory has found so far; it is read anew whenever it is asked.
+
+    In a notebook it shows how the search is doing. Whatever cannot be read raises RunError or
+    LedgerError, what is asked for and not there TrialError.
+
+    Threads: may be used from many.
+    """
+
+    def __init__(self, run: Run | Path | str) -> None:
+        """Open a run directory, or one that is open.
+
+        Raises:
+            RunError: there is no run at the path.
+        """
+        self.run = run if isinstance(run, Run) else Run(run)
+
+    @property
+    def status(self) -> Status:
+        """How the search is doing; print it, or take its parts."""
+        from deploy.run_status import run_status
+
+        return run_status(self.run, time.time())
+
+    @property
+    def trials(self) -> pandas.DataFrame:
+        """All trials, a row for each, by their number: the columns are those of the ledger.
+
+        test is the figure of the one that was tested. Times are UTC.
+
+        Raises:
+            MissingLibrary: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingLibrary(
+                "pandas must be installed for this: pip install 'nasrl[notebook]'"
+            ) from error
+        with self.run.ledger() as ledger:
+            rows, tests = [asdict(trial) for trial in ledger.trials()], ledger.tests()
+        frame = pandas.DataFrame(rows).set_index("trial") if rows else pandas.DataFrame()
+        if not rows:
+            return frame
+        frame["test"] = [tests.get(trial) for trial in frame.index]
+        for name in _TIMES:
+            frame[name] = pandas.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
+        return frame.convert_dtypes()
+
+    def trial(self, which: int | str = "best") -> KnownTrial:
+        """Give one trial that has an architecture: by its number, or the best so far.
+
+        Raises:
+            TrialError: there is none.
+        """
+        return known_trial(self.run.path, str(which))
+
+    def network(self, which: int | str = "best") -> nn.Module:
+        """Give the trained network of a trial, on the CPU, ready to be asked.
+
+        Its weights are those that the search kept, of the network that it tested; any other is
+        trained again here, and that is printed. Nothing is tested.
+
+        Raises:
+            deploy.export.errors.ExportError: it has no network, or cannot be trained again.
+        """
+        from deploy.export.trained import trained_network
+        from deploy.export.trial import trial_to_export
+
+        known = trial_to_export(self.run, str(which))
+        settings = self.run.settings
+        architecture = settings.task.architecture(known.architecture)
+        data = settings.data.load().search
+        return trained_network(self.run, known.row, settings, architecture, data, print).network
+
+    def drawing(self, which: int | str = "best") -> Drawing:
+        """Draw the network or cell of a trial; a notebook shows it.
+
+        Raises:
+            TrialError: there is none.
+        """
+        from deploy.drawings.drawing import Drawing
+
+        task = self.run.settings.task
+        return Drawing(task.architecture(self.trial(which).architecture))
+
+    def __repr__(self) -> str:
+        told = "\n".join(f"{what:<10} {text}" for what, text in self.status.lines())
+        return f"{self.run.path}\n{told}"

@@ -1,0 +1,98 @@
+"""What a search has found, from Python."""
+
+import sys
+
+import pytest
+import torch
+
+import nasrl
+from child.metric import ACCURACY
+from controller.baseline import Baseline
+from controller.ledger import Ledger
+from controller.records import SearchRecord
+from deploy.known_trial import TrialError
+from deploy.results import MissingLibrary, Results
+from deploy.run import Run, RunError
+from deploy.settings_file import load_settings
+
+
+def test_trials_are_a_data_frame_with_all_that_the_ledger_holds(images):
+    images.record_test()
+    frame = nasrl.Results(images.run.path).trials
+
+    with images.run.ledger() as ledger:
+        rows = ledger.trials()
+    assert list(frame.index) == [1, 2, 3, 4, 5]
+    assert list(frame["state"]) == [row.state for row in rows]
+    assert frame.loc[1, "reward"] == rows[0].reward
+    assert frame.loc[4, "reused_from"] == 1
+    assert frame["reward"].isna().tolist() == [False] * 4 + [True]
+    assert frame["test"].dropna().to_dict() == {images.best: images.tested.test}
+    assert frame.loc[1, "architecture"] == rows[0].architecture
+    assert frame.loc[1, "recorded_at"].timestamp() == pytest.approx(rows[0].recorded_at)
+    assert frame["recorded_at"].isna().tolist() == [False] * 4 + [True]
+    # What people do first.
+    assert frame.sort_values("reward").index[-2] in (1, 2, 4)
+    assert frame["seconds"].sum() > 0
+
+
+def test_search_without_a_trial_has_an_empty_frame(tmp_path):
+    run = Run.create(tmp_path / "run", load_settings())
+    record = SearchRecord(3, Baseline(0.9), run.settings.depths, ACCURACY, {}, {})
+    Ledger.create(run.ledger_url, record).close()
+    assert Results(run).trials.empty
+
+
+def test_missing_pandas_is_named(images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingLibrary, match=r"pip install 'nasrl\[notebook\]'"):
+        _ = Results(images.run).trials
+
+
+def test_network_has_the_weights_that_were_kept_and_is_ready_to_be_asked(images):
+    kept = images.keep()
+    network = Results(images.run).network()
+    assert not network.training
+    for name, values in network.state_dict().items():
+        assert torch.equal(values, torch.tensor(kept.weights[name])), name
+
+
+def test_any_other_network_is_trained_again_and_that_is_printed(images, capsys):
+    other = 3 - images.best
+    network = Results(images.run).network(other)
+    assert isinstance(network, torch.nn.Module)
+    said = capsys.readouterr().out
+    assert f"the weights of trial {other} were not kept" in said
+    last = images.settings.task.metric.text(images.results[other].validations[-1])
+    assert said.splitlines()[-1].endswith(last)
+
+
+def test_trial_is_found_by_number_and_by_name(images):
+    found = Results(images.run)
+    assert found.trial(2).row.trial == found.trial("2").row.trial == 2
+    assert found.trial().row.trial == images.best
+    with pytest.raises(TrialError, match="has no trial 77"):
+        found.trial(77)
+    with pytest.raises(TrialError, match="must be the number of a trial, or best"):
+        found.drawing("worst")
+
+
+def test_drawing_is_what_a_notebook_shows(images, text, tmp_path):
+    for searched in (images, text):
+        drawing = Results(searched.run).drawing(1)
+        assert drawing._repr_svg_().startswith("<?xml")
+        assert drawing.png().startswith(b"\x89PNG")
+    assert "layer-1" in Results(images.run).drawing(1)._repr_svg_()
+
+
+def test_run_is_shown_by_its_status_and_read_anew(images):
+    found = Results(images.run)
+    assert repr(found).startswith(
+        f"{images.run.path}\ntrials     4 of 5, 1 in training, 1 infeasibl"
+    )
+    assert found.status.progress.num_recorded == 4
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="is not a run directory"):
+        Results(tmp_path)
