@@ -143,6 +143,16 @@ class LedgerReader:
             row = connection.execute(sql.select(TRIALS).where(TRIALS.c.trial == number)).first()
         return None if row is None else trial_of(row)
 
+    def recorded_after(self, number: int) -> list[Trial]:
+        """Give the recorded trials after the first so many, in the order of their results."""
+        query = (
+            sql.select(TRIALS)
+            .where(TRIALS.c.record_number > number)
+            .order_by(TRIALS.c.record_number)
+        )
+        with self._read() as connection:
+            return [trial_of(row) for row in connection.execute(query)]
+
     def pushes(self) -> list[PushRecord]:
         """Give all pushes, in the order in which they were opened."""
         with self._read() as connection:

@@ -32,6 +32,7 @@ from deploy.go_on import is_in_job
 from deploy.heartbeat import Heartbeat, await_silence
 from deploy.placement_table import placement_table
 from deploy.run import Run, RunError
+from deploy.scalars import Scalars
 from deploy.settings import SearchSettings, SplitData
 from ps.credentials import CredentialsError
 from ps.errors import ShardError, StateError
@@ -150,6 +151,7 @@ def run_search(
                     settled, run, setup, heartbeat.life, data, supervisor, placement
                 ) as replicas,
                 RoomRequest(placement.is_spread) as room,
+                Scalars(run.ledger_url, run.tensorboard_path),
             ):
                 course.await_shards(launcher)
                 state, reason = course.follow(replicas, room)

@@ -57,6 +57,7 @@ class Run:
     endpoints.json  where the shards listen, while the search lives
     networks/       the weights of the network that was tested
     logs/           one file for each process
+    tensorboard/    the figures of the trials, for TensorBoard
     """
 
     def __init__(self, path: Path | str, ledger_url: str | None = None) -> None:
@@ -125,6 +126,11 @@ class Run:
     def network_path(self, trial: int) -> Path:
         """Where the weights of a trial's network are, if they were kept."""
         return self.path / "networks" / f"trial-{trial}.safetensors"
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """Where the figures for TensorBoard are."""
+        return self.path / "tensorboard"
 
     @property
     def certificates_path(self) -> Path:
