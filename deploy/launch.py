@@ -143,7 +143,10 @@ def run_search(
         settled = settings.model_copy(update={"shards": shards})
         issue_certificates(settled, run)
         launcher = run.identity("launcher")
-        with _life(run, settings, last, is_new=is_new) as (ledger, heartbeat):
+        with (
+            _life(run, settings, last, is_new=is_new) as (ledger, heartbeat),
+            Scalars(run.ledger_url, run.tensorboard_path),
+        ):
             supervisor = Supervisor(watcher.say)
             course = Course(settled, run, ledger, heartbeat, supervisor, watcher, is_stopping)
             with (
@@ -151,7 +154,6 @@ def run_search(
                     settled, run, setup, heartbeat.life, data, supervisor, placement
                 ) as replicas,
                 RoomRequest(placement.is_spread) as room,
-                Scalars(run.ledger_url, run.tensorboard_path),
             ):
                 course.await_shards(launcher)
                 state, reason = course.follow(replicas, room)
