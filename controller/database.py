@@ -54,9 +54,16 @@ SEARCH = sql.Table(
     Column("life", Integer, nullable=False),
     Column("is_stop_requested", Boolean, nullable=False),
     Column("requested_changes", JSON(none_as_null=True)),
-    Column("children", JSON(none_as_null=True)),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
+)
+
+# The children in training, as the search has told last.
+CHILDREN = sql.Table(
+    "children",
+    METADATA,
+    Column("id", Integer, sql.CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("told", JSON, nullable=False),
 )
 
 LIVES = sql.Table(
@@ -147,6 +154,8 @@ TRIALS = sql.Table(
     # For the best of very many, and for those of a push.
     Index("trials_by_reward", "state", "reward"),
     Index("trials_by_push", "push_replica", "push_sequence"),
+    # For the course of the rewards, without reading the rows.
+    Index("trials_in_order", "record_number", "reward"),
 )
 IS_IN_FLIGHT = TRIALS.c.recorded_at.is_(None)
 IS_UNPUSHED = sql.and_(TRIALS.c.push_sequence.is_(None), TRIALS.c.recorded_at.is_not(None))

@@ -10,6 +10,7 @@ import sqlalchemy as sql
 
 from child.metric import Metric
 from controller.database import (
+    CHILDREN,
     IS_IN_FLIGHT,
     IS_UNPUSHED,
     LIVES,
@@ -110,14 +111,18 @@ class LedgerReader:
                 .group_by(TRIALS.c.state),
             )
             curve = _curve(connection)
+            began_at = (
+                connection.execute(sql.select(sql.func.max(LIVES.c.began_at))).scalar() or 0.0
+            )
         rewards = [row.reward for row in last]
         staleness = [each for row in pushes for each in row.staleness]
         return Activity(
             curve=curve,
             mean_reward=sum(rewards) / len(rewards) if rewards else None,
             last_reward=rewards[0] if rewards else None,
-            trials_per_s=_rate([row.recorded_at for row in last]),
-            pushes_per_s=_rate([row.closed_at for row in pushes]),
+            # Between two lives of the search nothing happens.
+            trials_per_s=_rate([row.recorded_at for row in last if row.recorded_at >= began_at]),
+            pushes_per_s=_rate([row.closed_at for row in pushes if row.closed_at >= began_at]),
             mean_staleness=sum(staleness) / len(staleness) if staleness else None,
             max_staleness=max(staleness, default=None),
             num_training=in_flight.get("started", 0),
@@ -127,9 +132,9 @@ class LedgerReader:
     def children(self) -> list[ChildAtWork]:
         """Give the children in training, as the search has told last; none where it has ended."""
         with self._read() as connection:
-            row = connection.execute(sql.select(SEARCH.c.state, SEARCH.c.children)).one()
-        is_running = row.state == "running"
-        return [ChildAtWork(*child) for child in row.children or ()] if is_running else []
+            state = connection.execute(sql.select(SEARCH.c.state)).scalar_one()
+            told = connection.execute(sql.select(CHILDREN.c.told)).scalar() or ()
+        return [ChildAtWork(*child) for child in told] if state == "running" else []
 
     def trials(self, top: int | None = None) -> list[Trial]:
         """Give all trials by number; with top, the completed ones of the highest reward."""
@@ -143,12 +148,16 @@ class LedgerReader:
             row = connection.execute(sql.select(TRIALS).where(TRIALS.c.trial == number)).first()
         return None if row is None else trial_of(row)
 
-    def recorded_after(self, number: int) -> list[Trial]:
-        """Give the recorded trials after the first so many, in the order of their results."""
+    def recorded_after(self, number: int, limit: int) -> list[Trial]:
+        """Give recorded trials after the first so many, in the order of their results.
+
+        limit: how many at the most.
+        """
         query = (
             sql.select(TRIALS)
             .where(TRIALS.c.record_number > number)
             .order_by(TRIALS.c.record_number)
+            .limit(limit)
         )
         with self._read() as connection:
             return [trial_of(row) for row in connection.execute(query)]

@@ -12,6 +12,7 @@ from typing import Any, Self
 import sqlalchemy as sql
 
 from controller.database import (
+    CHILDREN,
     LIVES,
     REPLICAS,
     SEARCH,
@@ -153,6 +154,7 @@ class SearchLedger(LedgerReader):
                 REPLICAS.update().values(incarnation=REPLICAS.c.incarnation + 1, lease_until=0.0)
             )
             connection.execute(SHARDS.delete())
+            connection.execute(CHILDREN.delete())
             return life
 
     def beat(self, life: int) -> None:
@@ -189,7 +191,8 @@ class SearchLedger(LedgerReader):
         with self._write() as connection:
             check_search_life(connection, life)
             told = [astuple(child) for child in children]
-            connection.execute(SEARCH.update().values(children=told))
+            connection.execute(CHILDREN.delete())
+            connection.execute(CHILDREN.insert().values(id=1, told=told))
 
     def request_stop(self) -> None:
         """Ask whoever runs the search to let its children finish, and end.

@@ -132,9 +132,7 @@ class Course:
                 elsewhere.
             KeyboardInterrupt: told to stop before the first trial.
         """
-        for replica in self._ledger.unsettled_replicas():
-            if replica >= self.settings.num_replicas:
-                replicas.finish(replica)
+        self._finish_unsettled(replicas)
         ending: tuple[SearchState, str] | None = None
         first = self._progress()
         # Whoever resumes a search whose limit was reached begins nothing new.
@@ -182,6 +180,7 @@ class Course:
                 if ending is not None:
                     return ending
                 # Some have lost what they had in flight, and it is nobody's any more.
+                self._finish_unsettled(replicas)
                 replicas.work()
             elif not is_drained and self._clock() >= wake_at:
                 # Those that have returned look again: others may have given trials back.
@@ -189,7 +188,16 @@ class Course:
                 wake_at = self._clock() + WAKE_EVERY_S
             replicas.rebalance()
             if not is_drained:
-                room.ask(*replicas.demand)
+                resources, number = replicas.demand
+                # The last children need no more room than they have.
+                num_left = progress.num_trials - progress.num_recorded - len(replicas.children)
+                room.ask(resources, max(0, min(number, num_left)))
+
+    def _finish_unsettled(self, replicas: ReplicaSet) -> None:
+        """Have those push what they recorded that are replicas no more."""
+        for replica in self._ledger.unsettled_replicas():
+            if replica >= self.settings.num_replicas:
+                replicas.finish(replica)
 
     def _look_closer(self, children: Sequence[ChildAtWork]) -> None:
         """Read what the search has done lately, and tell who reads the ledger of its children."""
@@ -211,19 +219,23 @@ class Course:
             issue_certificates(chosen, self._run)
             self._run.keep(chosen)
             said = f"the search goes on with {', '.join(overrides)}".replace("=null", "=none")
-        except (CredentialsError, RunError, SettingsError) as error:
+        except (CredentialsError, RunError, SettingsError, OSError) as error:
+            chosen = None
             said = f"the search goes on as it was: {error}"
+        if chosen is not None:
+            # What else somebody has written into the file meanwhile is for the next life.
+            parts = {name: getattr(chosen.children, name) for name in ("per_gpu", "per_gpu_node")}
+            children = self.settings.children.model_copy(update=parts)
+            scaled = {"num_replicas": chosen.num_replicas, "children": children}
+            self.settings = self.settings.model_copy(update=scaled)
+            replicas.scale(children, chosen.num_replicas)
         try:
             shown = None if chosen is None else chosen.shown
             self._ledger.answer_changes(self._heartbeat.life, changes, shown)
         except LedgerUnavailable as error:
             logger.warning("waiting for the ledger: %s", error)
-            return  # it is read again
+            return  # if it was not answered, it is asked again, which is harmless
         self._watcher.say(said)
-        if chosen is not None:
-            scaled = {"num_replicas": chosen.num_replicas, "children": chosen.children}
-            self.settings = self.settings.model_copy(update=scaled)
-            replicas.scale(chosen.children, chosen.num_replicas)
 
     def _why_to_end(self, progress: Progress) -> tuple[SearchState, str] | None:
         target, limit_s = self.settings.target_reward, self.settings.time_limit_s

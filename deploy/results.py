@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +28,9 @@ class MissingLibrary(ImportError):
 class Results:
     """What the search of a run directory has found so far; it is read anew whenever it is asked.
 
-    In a notebook it shows how the search is doing. Whatever cannot be read raises RunError or
-    LedgerError, what is asked for and not there TrialError.
+    In a notebook it shows how the search is doing. Whatever cannot be read raises RunError,
+    SettingsError, LedgerError or, of certificates, CredentialsError; what is asked for and not
+    there TrialError.
 
     Threads: may be used from many.
     """
@@ -110,6 +112,12 @@ class Results:
         task = self.run.settings.task
         return Drawing(task.architecture(self.trial(which).architecture))
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         told = "\n".join(f"{what:<10} {text}" for what, text in self.status.lines())
         return f"{self.run.path}\n{told}"
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.run.path)!r})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"

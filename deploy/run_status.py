@@ -28,7 +28,7 @@ def run_status(run: Run, now: float) -> Status:
     return Status(
         progress,
         activity,
-        children,
+        () if is_silent else children,
         shards=shard_health(run) if is_running and not is_silent else None,
         time_limit_s=run.time_limit_s,
         silence_s=silence_s if is_silent else None,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 10.0
+AT_ONCE = 1000  # trials that are read
 
 
 class Scalars:
@@ -75,18 +76,21 @@ class Scalars:
             logger.exception("the figures for TensorBoard are not written any more")
 
     def _write_new(self, ledger: LedgerReader, writer: SummaryWriter) -> None:
-        try:
-            trials = ledger.recorded_after(self._num_written)
-        except LedgerError as error:
-            logger.warning("waiting for the ledger: %s", error)
-            return
-        for trial in trials:
-            for name, figure in _figures(trial).items():
-                if figure is not None and math.isfinite(figure):
-                    writer.add_scalar(name, figure, trial.record_number, trial.recorded_at)
-        if trials:
-            self._num_written = trials[-1].record_number or 0
-            writer.flush()
+        while True:
+            try:
+                trials = ledger.recorded_after(self._num_written, AT_ONCE)
+            except LedgerError as error:
+                logger.warning("waiting for the ledger: %s", error)
+                return
+            for trial in trials:
+                for name, figure in _figures(trial).items():
+                    if figure is not None and math.isfinite(figure):
+                        writer.add_scalar(name, figure, trial.record_number, trial.recorded_at)
+            if trials:
+                self._num_written = trials[-1].record_number or 0
+                writer.flush()
+            if len(trials) < AT_ONCE:
+                return
 
 
 def _figures(trial: Trial) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from workers.children_settings import ChildrenSettings
 from workers.node import Node
@@ -12,8 +12,9 @@ from workers.slots import Slot, demand, first, rooms, share
 
 # A worker that has not started by then waits for what somebody else has.
 START_PATIENCE_S = 180.0
-# Until the replicas have said which of their workers have to end after the search was scaled.
-SETTLE_S = 6.0
+# How often the replicas have to say what workers they have after the search was scaled, until it
+# is known which of these have to end.
+NUM_SETTLING = 2
 
 
 class Allotment:
@@ -46,7 +47,8 @@ class Allotment:
         self._clock = clock
         self._is_draining = False
         self._is_leaving = False  # workers finish a child whose slots are no more
-        self._settled_at = clock()
+        self._num_settling = 0
+        self._absent: Collection[int] = ()  # replicas that wait for room themselves
         self._starting_since: float | None = None
         self._slots = Counter[Slot]()
         self._shares: list[Counter[Slot]] = []
@@ -76,26 +78,42 @@ class Allotment:
         """Have so many replicas, and slots for children of these settings, from now on."""
         self._children = children
         self._num_replicas = num_replicas
-        self._settled_at = self._clock() + SETTLE_S
+        self._num_settling = NUM_SETTLING
+        self._absent = ()
         self._deal(self._wanted_of(self._slots))
 
     def drain(self) -> None:
         """Take no more slots; those of nodes that leave are gone, since nobody waits for them."""
         self._is_draining = True
 
-    def update(self, nodes: Sequence[Node], statuses: Sequence[PoolStatus]) -> bool:
+    def update(
+        self,
+        nodes: Sequence[Node],
+        statuses: Sequence[PoolStatus | None],
+        *,
+        is_leaving: bool = False,
+    ) -> bool:
         """Take the slots there are, by the nodes and by what the replicas say of their workers.
 
+        Args:
+            statuses: None of a replica that waits for room itself; it gets no slots.
+            is_leaving: whether replicas that are none of these any more have children in training.
+
         Returns:
-            Whether these are others than before.
+            Whether the slots, or who has them, are others than before.
         """
         self._nodes = nodes
+        self._num_settling = max(0, self._num_settling - 1)
+        absent = [replica for replica, status in enumerate(statuses) if status is None]
+        is_new = absent != list(self._absent)
+        self._absent = absent
         there = rooms(nodes, self._children, self._place)
         ready, starting = Counter[Slot](), Counter[Slot]()
-        for status in statuses:
+        self._is_leaving = is_leaving
+        for status in filter(None, statuses):
             ready += status.ready
             starting += status.starting
-        self._is_leaving = any(status.num_leaving for status in statuses)
+            self._is_leaving = self._is_leaving or status.num_leaving > 0
         if not starting:
             self._starting_since = None
         elif self._starting_since is None:
@@ -113,7 +131,7 @@ class Allotment:
         self._has_room = any(
             room.num_free and self._slots[room.slot] < room.num_at_most for room in there
         )
-        if slots == self._slots:
+        if slots == self._slots and not is_new:
             return False
         self._starting_since = None
         self._deal(slots)
@@ -121,7 +139,7 @@ class Allotment:
 
     def __str__(self) -> str:
         """Say how many children train at a time; nothing while that is not known."""
-        wanted, there = self._num_wanted, self._slots.total()
+        wanted, there = self._num_replicas * self._children.per_replica, self._slots.total()
         if there == wanted:
             return (
                 "1 child trains at a time" if wanted == 1 else f"{wanted} children train at a time"
@@ -134,6 +152,8 @@ class Allotment:
             why = "the cluster has no room for more now"
             if self._children.per_gpu_node is not None:
                 why += f", with children.per_gpu_node={self._children.per_gpu_node}"
+        if self._absent:
+            why += f"; replicas that wait for room themselves: {len(self._absent)}"
         working = sum(bool(mine) for mine in self._shares)
         return (
             f"{there} of {wanted} children train at a time, on {working} of {self._num_replicas} "
@@ -142,12 +162,12 @@ class Allotment:
 
     @property
     def _num_wanted(self) -> int:
-        return self._num_replicas * self._children.per_replica
+        return (self._num_replicas - len(self._absent)) * self._children.per_replica
 
     @property
     def _is_settled(self) -> bool:
         """Whether the replicas know of the last change, and have said what it means for them."""
-        return self._clock() >= self._settled_at
+        return not self._num_settling
 
     def _wanted_of(self, fitting: Mapping[Slot, int]) -> Counter[Slot]:
         """Give as many of the slots as are wanted, those in use before the others."""
@@ -158,4 +178,4 @@ class Allotment:
     def _deal(self, slots: Counter[Slot]) -> None:
         self._slots = slots
         per_replica = self._children.per_replica
-        self._shares = share(slots, self._num_replicas, per_replica, self._shares)
+        self._shares = share(slots, self._num_replicas, per_replica, self._shares, self._absent)

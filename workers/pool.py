@@ -38,28 +38,27 @@ class _Worker:
     child: Child | None = None
     training: Any = None  # the reference to the result
     began_at: float = 0.0
+    is_retry: bool = False  # after one that could not be constructed
     device: str = ""  # once it has said it
     asked: Any = None  # the reference to its device
 
 
 @dataclass(frozen=True)
 class PoolStatus:
-    """What workers a pool is to have, by their slots, and which of these can train; others start.
+    """What workers a pool is to have, by their slots, and which of these can train or are starting.
 
     num_leaving: those that finish their child before they end, beside these.
     training: (trial, device, seconds so far) of each child in training.
-    unborn: why the last worker could not be constructed, as long as none can train since.
+    unborn: why the last worker could not be constructed, where none can train, or may turn out to;
+        another is tried later.
     """
 
     wanted: Counter[Slot]
     ready: Counter[Slot]
+    starting: Counter[Slot]
     num_leaving: int = 0
     training: tuple[tuple[int, str, float], ...] = ()
     unborn: str = ""
-
-    @property
-    def starting(self) -> Counter[Slot]:
-        return self.wanted - self.ready
 
 
 class ChildPool:
@@ -100,7 +99,7 @@ class ChildPool:
 
     @property
     def num_workers(self) -> int:
-        if self._unborn:
+        if self._told_unborn:
             return 0  # nobody can say when there will be one
         return self._slots.total() or self._training.total()
 
@@ -108,6 +107,7 @@ class ChildPool:
     def status(self) -> PoolStatus:
         wanted, workers = self._slots, list(self._workers)
         ready = Counter(worker.slot for worker in workers if worker.pulse.has_answered)
+        starting = Counter(worker.slot for worker in workers if not worker.pulse.has_answered)
         num_leaving = (ready - wanted).total()
         now = self._clock()
         training = tuple(
@@ -115,7 +115,9 @@ class ChildPool:
             for worker in workers
             if (child := worker.child) is not None
         )
-        return PoolStatus(wanted, ready & wanted, num_leaving, training, self._unborn)
+        return PoolStatus(
+            wanted, ready & wanted, starting & wanted, num_leaving, training, self._told_unborn
+        )
 
     def resize(self, slots: Counter[Slot]) -> None:
         """Have workers in these slots, and in no others: those that train finish their child."""
@@ -168,7 +170,14 @@ class ChildPool:
         if self._clock() >= self._fill_at:
             for slot in (wanted - there).elements():
                 actor = self._spawn(slot)
-                self._workers.append(_Worker(actor, slot, Pulse(actor, self._clock)))
+                pulse = Pulse(actor, self._clock)
+                self._workers.append(_Worker(actor, slot, pulse, is_retry=bool(self._unborn)))
+
+    @property
+    def _told_unborn(self) -> str:
+        # Those that were started before may still turn out well.
+        is_open = any(not worker.is_retry for worker in list(self._workers))
+        return "" if is_open else self._unborn
 
     @property
     def _training(self) -> Counter[Slot]:
@@ -256,5 +265,6 @@ def _ask_device(worker: _Worker) -> None:
     if worker.asked is None:
         worker.asked = worker.actor.device.remote()
     elif ray.wait([worker.asked], timeout=0)[0]:
+        asked, worker.asked = worker.asked, None
         with suppress(ray.exceptions.RayError):  # its death is noticed elsewhere
-            worker.device = result_of(worker.asked)
+            worker.device = result_of(asked)

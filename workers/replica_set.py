@@ -22,6 +22,8 @@ from workers.seats import Seats
 from workers.supervisor import ProcessFailed, Supervised, Supervisor
 
 LOOK_EVERY_S = 2.0  # at the nodes, and at what the replicas say of their workers
+# How long the search goes on while no child worker can be constructed any more.
+BARREN_S = 600.0
 
 
 class ReplicaSet:
@@ -60,9 +62,10 @@ class ReplicaSet:
         self._clock = clock
         self._is_working = self._is_draining = False
         self._has_trained = False  # some worker could, at some time
+        self._unborn, self._barren_since = "", clock()
         self._replicas: list[Supervised] = []
         self._finishing: dict[int, Supervised] = {}
-        self._asked: list[Any] | None = None  # references to what the replicas say
+        self._asked: dict[int, Any] | None = None  # references to what the replicas say
         self._children: Sequence[ChildAtWork] = ()
         self._look_at = clock() + self._look_every_s
         placement = plan.placement
@@ -75,8 +78,11 @@ class ReplicaSet:
 
     @property
     def has_returned(self) -> bool:
-        """Whether none has anything to do."""
-        return all(process.has_returned for process in [*self._replicas, *self._finishing.values()])
+        """Whether none has anything to do; one that drains and has never lived has not."""
+        return all(
+            process.has_returned or (self._is_draining and not process.has_lived)
+            for process in [*self._replicas, *self._finishing.values()]
+        )
 
     @property
     def children(self) -> Sequence[ChildAtWork]:
@@ -95,9 +101,17 @@ class ReplicaSet:
             process.work()
 
     def finish(self, replica: int) -> None:
-        """Have a replica of an earlier life push what it had recorded; it takes nothing new."""
+        """Have a replica of an earlier life push what it had recorded; it takes nothing new.
+
+        To say so again of one that is at it is harmless.
+        """
+        if replica in self._finishing:
+            return
         process = self._supervisor.start(
-            f"replica {replica}, of an earlier life", self._spawner(replica), _run
+            f"replica {replica}, of an earlier life",
+            self._spawner(replica),
+            _run,
+            has_room=partial(self._seats.has_seat, f"replica {replica}"),
         )
         process.work()
         self._finishing[replica] = process
@@ -113,6 +127,9 @@ class ReplicaSet:
         self._allotment.scale(children, num_replicas)
         while len(self._replicas) > num_replicas:
             process = self._replicas.pop()
+            if not (process.has_lived or process.has_room):
+                self._end(len(self._replicas), process)
+                continue
             self._finishing[len(self._replicas)] = process
             if process.actor is not None:
                 process.actor.drain.remote()
@@ -141,16 +158,19 @@ class ReplicaSet:
         if self._clock() < self._look_at:
             return
         self._staff()
-        statuses = self._known_statuses()
-        if statuses is None:
+        known = self._known_statuses()
+        if known is None:
             return
-        self._check_births(statuses)
-        if self._allotment.update(self._plan.placement.nodes(), statuses):
+        statuses = [known.get(replica) for replica in range(len(self._replicas))]
+        self._check_births([status for status in statuses if status is not None])
+        is_leaving = any(known[replica].training for replica in self._finishing if replica in known)
+        nodes = self._plan.placement.nodes()
+        if self._allotment.update(nodes, statuses, is_leaving=is_leaving):
             self._resize()
         self._tell()
         self._children = [
             ChildAtWork(replica, *training)
-            for replica, status in enumerate(statuses)
+            for replica, status in known.items()
             for training in status.training
         ]
         self._look_at = self._clock() + self._look_every_s
@@ -166,10 +186,18 @@ class ReplicaSet:
         return max(LOOK_EVERY_S, self._num_replicas / 50)
 
     def _check_births(self, statuses: Sequence[PoolStatus]) -> None:
-        """Give up where no worker of the search was ever born: the next would fail alike."""
+        """Say why workers cannot be constructed; give up where none can, and no other may.
+
+        Before any could it is given up at once: the next would fail alike.
+        """
         self._has_trained = self._has_trained or any(status.ready for status in statuses)
         reasons = [status.unborn for status in statuses if status.unborn]
-        if reasons and not self._has_trained:
+        if reasons and reasons[0] != self._unborn:
+            self._supervisor.say(f"child workers cannot be started, tried again: {reasons[0]}")
+        self._unborn = reasons[0] if reasons else ""
+        if not reasons or any(status.wanted and not status.unborn for status in statuses):
+            self._barren_since = self._clock()
+        elif not self._has_trained or self._clock() - self._barren_since > BARREN_S:
             raise ProcessFailed(f"no child worker could be started: {reasons[0]}")
 
     def _resize(self) -> None:
@@ -182,7 +210,7 @@ class ReplicaSet:
         """Start the replicas that are missing, and let those go that have finished."""
         for replica, process in list(self._finishing.items()):
             if process.has_returned:
-                self._supervisor.end(process)
+                self._end(replica, process)
                 del self._finishing[replica]
         while len(self._replicas) < self._num_replicas and not self._is_draining:
             replica = len(self._replicas)
@@ -197,20 +225,29 @@ class ReplicaSet:
             self._replicas.append(process)
             self._asked = None
 
-    def _known_statuses(self) -> list[PoolStatus] | None:
-        """Give what the replicas say of their workers, once all have said it."""
+    def _end(self, replica: int, process: Supervised) -> None:
+        self._supervisor.end(process)
+        self._seats.leave(f"replica {replica}")
+
+    def _known_statuses(self) -> dict[int, PoolStatus] | None:
+        """Give what the replicas say of their workers, once all have said it.
+
+        Those that wait for room themselves are left out.
+        """
         if self._asked is None:
-            actors = [process.actor for process in self._replicas]
-            if None in actors:
+            processes = dict(enumerate(self._replicas)) | self._finishing
+            here = {n: p for n, p in processes.items() if p.has_lived or p.has_room}
+            if any(process.actor is None for process in here.values()):
                 return None
-            self._asked = [actor.status.remote() for actor in actors]
-        if len(ray.wait(self._asked, num_returns=len(self._asked), timeout=0)[0]) < len(
-            self._asked
-        ):
+            self._asked = {n: process.actor.status.remote() for n, process in here.items()}
+        references = list(self._asked.values())
+        if references and len(
+            ray.wait(references, num_returns=len(references), timeout=0)[0]
+        ) < len(references):
             return None
         asked, self._asked = self._asked, None
         try:
-            return [result_of(reference) for reference in asked]
+            return {replica: result_of(reference) for replica, reference in asked.items()}
         except ray.exceptions.RayActorError:
             return None  # it will be replaced
 

@@ -46,6 +46,10 @@ class Seats:
         """Tell whether a node was found for a process, or it waits for one."""
         return not self._placement.is_spread or who in self._taken
 
+    def leave(self, who: str) -> None:
+        """Take a process's seat back: it has ended, and has no successor."""
+        self._taken.pop(who, None)
+
     def _left(self, node: Node) -> Node:
         """Give a node with what is left of it by Ray's count, and by ours."""
         needs = [need for node_id, need in self._taken.values() if node_id == node.node_id]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 
@@ -103,7 +103,11 @@ def num_fitting(there: Mapping[str, float], slot: Slot) -> int:
 
 
 def share(
-    there: Counter[Slot], num_replicas: int, per_replica: int, before: Sequence[Counter[Slot]] = ()
+    there: Counter[Slot],
+    num_replicas: int,
+    per_replica: int,
+    before: Sequence[Counter[Slot]] = (),
+    absent: Collection[int] = (),
 ) -> list[Counter[Slot]]:
     """Give each replica its slots: as many as it wants, one replica after the other.
 
@@ -113,9 +117,12 @@ def share(
 
     Args:
         before: what they have. They keep what they can: a worker that moves has to start anew.
+        absent: replicas that get none.
     """
-    there_are = there.total()
-    sizes = [max(0, min(per_replica, there_are - per_replica * n)) for n in range(num_replicas)]
+    num_left, sizes = there.total(), []
+    for replica in range(num_replicas):
+        sizes.append(0 if replica in absent else min(per_replica, num_left))
+        num_left -= sizes[-1]
     left, shares = there.copy(), []
     for size, had in zip(sizes, chain(before, repeat(Counter[Slot]())), strict=False):
         kept = first(size, had & left)

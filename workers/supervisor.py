@@ -64,6 +64,7 @@ class Supervised:
         self._clock = clock
         self._work: Any = None
         self._is_working = False
+        self._has_lived = False
         self._num_early_deaths = self._num_failed_starts = 0
         self._respawn_at = 0.0
         self._start()
@@ -72,6 +73,16 @@ class Supervised:
     def has_returned(self) -> bool:
         """Whether its work was begun and has come to its end."""
         return self._is_working and self._work is None and self.actor is not None
+
+    @property
+    def has_lived(self) -> bool:
+        """Whether it has answered, in any of its lives."""
+        return self._has_lived or (self.actor is not None and self._pulse.has_answered)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a node was found for it."""
+        return self._has_room()
 
     @property
     def pending(self) -> list[Any]:
@@ -129,6 +140,7 @@ class Supervised:
 
     def _replace(self, error: Exception) -> str:
         reason = summary_of(error)
+        self._has_lived = self.has_lived
         logger.warning("%s died: %s", self.name, reason)
         is_early = self._clock() - self._born_at < EARLY_S
         self._num_early_deaths = self._num_early_deaths + 1 if is_early else 0

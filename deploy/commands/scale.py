@@ -92,7 +92,11 @@ def scale(
                 click.echo("asked to scale")
                 return 0
             _await_answer(ledger, run, overrides)
-        if any(_value(opened.settings.shown, key) != _value(wanted, key) for key in given):
+        if any(
+            _value(opened.settings.shown, key) != _value(wanted, key)
+            for key, text in given.items()
+            if text
+        ):
             raise UserMistake(
                 f"the search goes on as it was; what it printed, and {opened.log_dir}/search.log, "
                 "say why"
@@ -117,8 +121,13 @@ def _await_answer(ledger: SearchLedger, run: Path, overrides: list[str]) -> None
     from deploy.go_on import go_on_command
     from deploy.heartbeat import await_silence
 
-    is_job = ledger.lives()[-1].is_job
+    is_job = any(life.is_job for life in ledger.lives()[-1:])
     go_on = go_on_command(run, *overrides, is_job=is_job)
+
+    def is_answered() -> bool:
+        return not ledger.progress().requested_changes
+
+    has_said = False
     give_up_at = time.monotonic() + ANSWER_S
     while True:
         progress = ledger.progress()
@@ -127,13 +136,21 @@ def _await_answer(ledger: SearchLedger, run: Path, overrides: list[str]) -> None
         if not progress.requested_changes:
             return
         time.sleep(POLL_S)
-        if time.monotonic() > give_up_at:
-            try:
-                silent = await_silence(ledger, lambda _: None, lambda: False)
-            except StillAlive:
-                continue  # its shards are starting, or it waits for what it has in training
-            if silent is not None:
-                raise click.ClickException(f"nobody runs this search; go on with {go_on}")
+        if time.monotonic() <= give_up_at:
+            continue
+        if not has_said:
+            has_said = True
+            click.echo("waiting: the search is starting, or finishes its last children")
+        try:
+            silent = await_silence(ledger, lambda _: None, is_answered)
+        except StillAlive:
+            continue
+        except KeyboardInterrupt:
+            if not is_answered():
+                raise
+            continue
+        if silent is not None or not ledger.lives():
+            raise click.ClickException(f"nobody runs this search; go on with {go_on}")
 
 
 def _value(settings: dict[str, Any], key: str) -> Any:

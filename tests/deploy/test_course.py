@@ -16,6 +16,7 @@ from controller.errors import LedgerUnavailable, Superseded
 from controller.ledger import Ledger
 from controller.records import ChildAtWork, SearchRecord
 from controller.schedule import ScheduleSettings
+from deploy import course as course_module
 from deploy.course import PATIENCE_S, POLL_S, Course
 from deploy.run import Run, RunError
 from deploy.settings_file import load_settings
@@ -51,7 +52,7 @@ class Replicas:
     def rebalance(self):
         pass
 
-    demand = ({"CPU": 2.0, "GPU": 0.5}, 3)
+    demand = ({"CPU": 2.0, "GPU": 0.5}, 2)
     children = (ChildAtWork(0, 3, "here: cpu", 2.0),)
 
 
@@ -211,6 +212,40 @@ def test_room_is_asked_for_until_nothing_new_is_begun(stage):
     assert stage.room.asked == [stage.replicas.demand] * 2 + ["withdrawn"]
 
 
+def test_last_trials_need_no_more_room_than_they_have(stage):
+    # Of four trials one is in training, and none of these is recorded but those below.
+    stage.at(2, lambda: stage.record(0.1, 0.2))
+    stage.at(3, lambda: stage.record(0.3))
+    stage.at(4, lambda: stage.record(0.4))
+    stage.at(5, stage.return_replicas)
+    stage.follow()
+    assert [asked[1] for asked in stage.room.asked[:-1]] == [2, 1, 0]
+
+
+def test_disk_that_is_full_is_a_reason_not_to_scale(stage, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(course_module, "issue_certificates", full)
+    stage.at(2, lambda: ask(stage, num_replicas=9))
+    stage.at(6, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(7, stage.return_replicas)
+    stage.follow()
+    assert stage.replicas.told == ["work", "drain"]
+    assert stage.said == ["the search goes on as it was: [Errno 28] No space left on device"]
+
+
+def test_what_others_have_written_into_the_settings_is_for_the_next_life(stage):
+    stage.run.keep(load_settings(overrides=["children.per_replica=7"]))
+    stage.at(2, lambda: ask(stage, num_replicas=9))
+    stage.at(6, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(7, stage.return_replicas)
+    course = stage.course()
+    course.follow(stage.replicas, stage.room)
+    assert course.settings.children.per_replica == load_settings().children.per_replica
+    assert stage.run.settings.children.per_replica == 7
+
+
 def test_no_room_is_asked_for_where_a_limit_was_reached_before(stage):
     stage.record(0.9)
     stage.at(3, stage.return_replicas)
@@ -361,9 +396,7 @@ def test_search_goes_on_with_what_is_asked_of_it(stage):
     assert {f"replica-{replica}.pem" for replica in range(5)} <= {
         path.name for path in stage.run.certificates_path.iterdir()
     }
-    assert course.settings == load_settings().model_copy(
-        update={"num_replicas": 5, "children": before.children}
-    )
+    assert course.settings == load_settings().model_copy(update={"num_replicas": 5})
     assert stage.shown[-1].progress.requested_changes is None
 
 
@@ -403,6 +436,22 @@ def test_changes_that_cannot_be_answered_now_are_seen_to_later(stage, monkeypatc
         answer(*arguments)
 
     monkeypatch.setattr(stage.ledger, "answer_changes", answer_later)
+    stage.at(2, lambda: ask(stage, num_replicas=9))
+    stage.at(6, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(7, stage.return_replicas)
+    stage.follow()
+    assert stage.replicas.told == ["work", (None, 9), (None, 9), "drain"]
+    assert stage.said == ["the search goes on with num_replicas=9"]
+
+
+def test_answer_that_is_lost_on_its_way_back_loses_nothing(stage, monkeypatch):
+    answer = stage.ledger.answer_changes
+
+    def lose_the_answer(*arguments):
+        answer(*arguments)
+        raise LedgerUnavailable("the connection is gone")
+
+    monkeypatch.setattr(stage.ledger, "answer_changes", lose_the_answer)
     stage.at(2, lambda: ask(stage, num_replicas=9))
     stage.at(6, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
     stage.at(7, stage.return_replicas)

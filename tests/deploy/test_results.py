@@ -87,7 +87,9 @@ def test_drawing_is_what_a_notebook_shows(images, text, tmp_path):
 
 def test_run_is_shown_by_its_status_and_read_anew(images):
     found = Results(images.run)
-    assert repr(found).startswith(
+    assert repr(found) == f"Results({str(images.run.path)!r})"
+    assert found._repr_html_().startswith(f"<pre>{images.run.path}")
+    assert str(found).startswith(
         f"{images.run.path}\ntrials     4 of 5, 1 in training, 1 infeasibl"
     )
     assert found.status.progress.num_recorded == 4

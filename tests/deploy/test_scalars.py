@@ -70,6 +70,14 @@ def test_next_life_of_the_search_writes_them_all_anew(ledger, make, tmp_path):
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
+def test_very_many_trials_are_read_in_parts(ledger, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(scalars, "AT_ONCE", 2)
+    record(ledger, ledger.enlist(0, 1).owner, [completed(number / 8) for number in range(5)])
+    with make():
+        pass
+    assert read(tmp_path, "reward/of the trial") == {n + 1: n / 8 for n in range(5)}
+
+
 def test_figure_that_is_none_is_left_out(ledger, make, tmp_path):
     strange = completed(0.5)
     object.__setattr__(strange, "validation", math.inf)
@@ -89,11 +97,11 @@ def test_whatever_goes_wrong_does_not_reach_the_search(ledger, make, tmp_path, c
 def test_ledger_that_is_away_is_waited_for(ledger, make, tmp_path, monkeypatch):
     read_after, failures = scalars.LedgerReader.recorded_after, [1, 2]
 
-    def away(self, number):
+    def away(self, number, limit):
         if failures:
             failures.pop()
             raise scalars.LedgerError("the database is gone")
-        return read_after(self, number)
+        return read_after(self, number, limit)
 
     monkeypatch.setattr(scalars.LedgerReader, "recorded_after", away)
     record(ledger, ledger.enlist(0, 1).owner, [completed(0.5)])

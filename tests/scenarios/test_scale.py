@@ -37,6 +37,7 @@ def test_replicas_come_and_go_and_every_trial_counts_once(tmp_path, capsys):
 
         # One of those that are too many is killed as it finishes.
         doomed, other = pid_of(search.path, "replica-3"), pid_of(search.path, "replica-2")
+        os.kill(doomed, signal.SIGSTOP)  # so that it cannot finish first
         scaled_to(search, 2)
         os.kill(doomed, signal.SIGKILL)
         wait_until(lambda: not is_alive(other), "the end of replica 2", START_S)

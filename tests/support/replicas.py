@@ -65,7 +65,7 @@ class NotingReplica(Living):
         trial = self._told("training")
         training = ((trial, "host: cpu", 2.5),) if trial else ()
         ready = self._slots - starting
-        return PoolStatus(self._slots, ready, self._told("leaving"), training, unborn)
+        return PoolStatus(self._slots, ready, starting, self._told("leaving"), training, unborn)
 
     def _told(self, what: str) -> int:
         """Give what a test wrote for it."""

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from support.clock import FakeClock
 
-from workers.allotment import SETTLE_S, START_PATIENCE_S, Allotment
+from workers.allotment import START_PATIENCE_S, Allotment
 from workers.children_settings import ChildrenSettings
 from workers.node import Node
 from workers.pool import PoolStatus
@@ -32,24 +32,27 @@ def gpu_node(name, total, free=None):
 class Stage:
     """An allotment, on nodes that a test makes up, whose replicas do at once what it says.
 
-    starting, leaving: how many of each replica's workers do, by what a test says.
+    starting, leaving: how many of each replica's workers do, by what a test says. absent: replicas
+    that wait for room. is_finishing: whether those that are no more have children in training.
     """
 
     def __init__(self, *nodes, children=ON_CPUS, num_replicas=NUM_REPLICAS):
         self.clock = FakeClock()
         self.starting, self.leaving = Counter(), Counter()
+        self.absent, self.is_finishing = set(), False
         self.allotment = Allotment(children, num_replicas, "anywhere", nodes, self.clock)
 
     def look(self, *nodes):
         """Look at the nodes, and at the replicas' workers."""
         self.clock.advance(LOOK_EVERY_S)
-        statuses = [self.status(replica) for replica in range(len(self.allotment.shares))]
-        return self.allotment.update(nodes, statuses)
+        replicas = range(len(self.allotment.shares))
+        statuses = [None if r in self.absent else self.status(r) for r in replicas]
+        return self.allotment.update(nodes, statuses, is_leaving=self.is_finishing)
 
     def status(self, replica):
         mine = self.allotment.shares[replica]
         ready = mine - first(self.starting[replica], mine)
-        return PoolStatus(mine, ready, self.leaving[replica])
+        return PoolStatus(mine, ready, mine - ready, self.leaving[replica])
 
     @property
     def quotas(self):
@@ -187,7 +190,6 @@ def test_search_that_is_scaled_on_its_gpu_nodes_has_other_slots_as_workers_end()
         "0 of 4 children train at a time, on 0 of 2 replicas: more as those end that have begun "
         "before"
     )
-    stage.clock.advance(SETTLE_S)
     assert stage.allotment.demand[1] == 0  # no other node is needed
     stage.leaving[0] = 1
     stage.look(gpu_node("a", 2, 1))
@@ -254,3 +256,44 @@ def test_workers_have_all_their_time_to_start_after_the_slots_have_changed():
     assert stage.quotas == [2, 0]
     stage.look(node(1, 0), node(2, 0))
     assert stage.quotas == [2, 0]
+
+
+def test_replica_that_waits_for_room_itself_gets_no_slots_and_others_have_them():
+    stage = Stage(node(3))
+    assert stage.quotas == [2, 1]
+    stage.absent = {0}
+    assert stage.look(node(3))
+    assert stage.quotas == [0, 2]
+    assert stage.said == (
+        f"2 of 4 children train at a time, on 1 of 2 replicas: {NO_ROOM}; replicas that wait for "
+        "room themselves: 1"
+    )
+    assert not stage.look(node(3, 1))
+    assert stage.allotment.demand[1] == 0  # its children would have nobody
+    stage.absent = set()
+    stage.look(node(3, 1))
+    assert stage.quotas == [2, 1]
+
+
+def test_children_of_replicas_that_are_no_more_end_before_more_room_is_asked_for():
+    stage = Stage(node(4))
+    stage.look(node(4, 0))
+    stage.allotment.scale(ON_CPUS, 3)
+    stage.is_finishing = True
+    for _ in range(3):
+        stage.look(node(4, 0))
+    assert stage.allotment.demand[1] == 0
+    stage.is_finishing = False
+    stage.look(node(4, 0))
+    assert stage.allotment.demand == ({"CPU": 1.0}, 2)
+
+
+def test_scaled_search_asks_for_room_once_the_replicas_have_said_twice_what_they_have():
+    stage = Stage(node(4))
+    stage.look(node(4, 0))
+    stage.allotment.scale(ON_CPUS, 3)
+    asked = []
+    for _ in range(3):
+        stage.look(node(4, 0))
+        asked.append(stage.allotment.demand[1])
+    assert asked == [0, 2, 2]

@@ -158,7 +158,7 @@ def test_worker_that_dies_while_it_trains_nothing_is_replaced_at_no_trials_cost(
     os.kill(before, signal.SIGKILL)
     clock.advance(PING_EVERY_S)  # its pulse is not felt all the time
     advance(pool, lambda _: pool.status.ready.total() == 0, "a death that is noticed")
-    assert pool.status.starting == Counter({SLOT: 1})
+    assert pool.status == PoolStatus(Counter({SLOT: 1}), Counter(), Counter())
 
     assert trained(pool, 1)[1].state == "completed"
     assert before not in [pid for _, pid in notes.begun()]
@@ -221,7 +221,7 @@ def test_pool_that_is_made_smaller_lets_those_in_training_finish(make, notes, tm
 
     assert {result.state for _, result in results} == {"completed"}
     assert notes.trials() == [1, 2, 3, 4]  # none was begun twice
-    assert pool.status == PoolStatus(Counter({SLOT: 1}), Counter({SLOT: 1}))
+    assert pool.status == PoolStatus(Counter({SLOT: 1}), Counter({SLOT: 1}), Counter())
     # Those that were begun later had the worker that stayed.
     assert len({pid for trial, pid in notes.begun() if trial > 2}) == 1
 
@@ -241,7 +241,7 @@ def test_pool_that_is_to_have_no_workers_finishes_what_trains_and_begins_nothing
     pool.ended()
 
     assert pool.num_workers == 0
-    assert pool.status == PoolStatus(Counter(), Counter())
+    assert pool.status == PoolStatus(Counter(), Counter(), Counter())
     pool.resize(Counter({SLOT: 1}))  # and back
     assert [t for t, _ in advance(pool, bool, "what waited")] == [2]
 
@@ -283,9 +283,9 @@ def test_status_says_which_child_trains_where_and_for_how_long(make, notes, tmp_
 
 def test_status_counts_workers_that_start_until_they_can_train(make):
     pool = make(2)
-    assert pool.status == PoolStatus(Counter({SLOT: 2}), Counter())
+    assert pool.status == PoolStatus(Counter({SLOT: 2}), Counter(), Counter({SLOT: 2}))
     warm_up(pool, 2)
-    assert pool.status == PoolStatus(Counter({SLOT: 2}), Counter({SLOT: 2}))
+    assert pool.status == PoolStatus(Counter({SLOT: 2}), Counter({SLOT: 2}), Counter())
 
 
 class Failing(Living):
@@ -340,7 +340,7 @@ def test_worker_that_cannot_be_constructed_is_no_trials_fault_and_its_reason_is_
     begin(pool, 1)
     assert advance(pool, lambda _: pool.status.unborn, "the reason") == []
     assert pool.status.unborn == "RuntimeError: children.num_gpus=1: no CUDA device"
-    assert pool.status.starting == slots
+    assert not pool.status.starting
     assert pool.num_workers == 0  # whoever has trials in flight gives them back
     pool.ended()
     assert pool._workers == []
@@ -349,8 +349,29 @@ def test_worker_that_cannot_be_constructed_is_no_trials_fault_and_its_reason_is_
     [(trial, result)] = advance(pool, bool, "the result of a worker that was tried later")
 
     assert (trial, result.state) == (1, "completed")
-    assert pool.status == PoolStatus(slots, slots)
+    assert pool.status == PoolStatus(slots, slots, Counter())
     assert pool.num_workers == 1
+    ray.kill(pool._workers[0].actor)
+
+
+def test_worker_that_may_still_be_born_is_waited_for_before_the_reason_is_told(tmp_path):
+    class Slow(Worker):
+        def __init__(self, folder, *_):
+            wait_until((folder / "born").exists, "its birth", timeout_s=60)
+            super().__init__(folder)
+
+    kinds = iter([Slow, Unborn, Unborn])
+    clock, slots = FakeClock(), Counter({SLOT: 2})
+    pool = ChildPool(lambda _: spawn(next(kinds), tmp_path, {}), slots, max_deaths=3, clock=clock)
+    begin(pool, 1)
+    advance(pool, lambda _: len(pool._workers) == 1, "the end of the one that is never born")
+    assert (pool.status.unborn, pool.num_workers) == ("", 2)
+    assert pool.status.starting == Counter({SLOT: 1})
+    (tmp_path / "born").touch()
+    assert [trial for trial, _ in advance(pool, bool, "the result of the other")] == [1]
+    clock.advance(UNBORN_WAIT_S)
+    advance(pool, lambda _: len(pool._workers) == 1, "another that is never born")
+    assert pool.status.unborn == ""  # one can train
     ray.kill(pool._workers[0].actor)
 
 
@@ -393,7 +414,7 @@ def test_workers_whose_slots_are_replaced_finish_their_child_before_others_are_s
     pool.ended()
 
     assert sorted(trial for trial, _ in results) == [1, 2, 3]
-    assert pool.status == PoolStatus(Counter({other: 1}), Counter({other: 1}))
+    assert pool.status == PoolStatus(Counter({other: 1}), Counter({other: 1}), Counter())
     assert not {worker.actor for worker in pool._workers} & set(old)
     for actor in old:
         with pytest.raises(ray.exceptions.RayActorError):

@@ -23,7 +23,7 @@ from workers.children_settings import ChildrenSettings
 from workers.node import Node
 from workers.placement import Placement
 from workers.process import ProcessSetup
-from workers.replica_set import LOOK_EVERY_S, ReplicaSet
+from workers.replica_set import BARREN_S, LOOK_EVERY_S, ReplicaSet
 from workers.seats import Seats
 from workers.supervisor import ProcessFailed, Supervisor
 
@@ -316,35 +316,99 @@ def test_replica_that_dies_while_it_finishes_is_replaced_by_one_that_takes_nothi
     lives = [note[0] for note in stage.notes(1) if note[0] in ("born", "drain")]
     # The second is drained at once; the third begins when that has ended, and stays.
     assert lives == ["born", "born", "drain", "born"]
-    assert sizes(stage.notes(1), "born") == [2, 0, 2]
+    assert sizes(stage.notes(1), "born")[:2] == [2, 0]
+    wait_until(lambda: supervised(stage) or stage.quotas() == [2, 2], "its workers", START_S)
     wait_until(lambda: kinds(stage, 1)[-1] in ("run", "resize"), "its work", START_S)
     assert not returned(stage)
 
 
-def test_worker_that_cannot_be_constructed_is_tried_again_where_others_could(stage):
+def test_reason_for_which_workers_cannot_be_constructed_is_told_while_others_train(stage):
     stage.start(4)
+    stage.await_notes(1, "born")
+    stage.tell(1, "unborn", 1)
+    for _ in range(3):
+        stage.look()
+    assert stage.said[1:] == [
+        "child workers cannot be started, tried again: RuntimeError: no CUDA device"
+    ]
+    stage.clock.advance(2 * BARREN_S)
+    stage.look()
+
+
+def test_search_waits_for_workers_that_may_still_be_constructed_and_then_fails_at_once(stage):
+    stage.start(4)
+    stage.await_notes(1, "born")
+    stage.tell(0, "starting", 2)
     stage.tell(1, "starting", 2)
     stage.tell(1, "unborn", 1)
-    stage.look()  # the other replica's train
-    stage.tell(0, "starting", 2)
-    stage.look()  # no more, but they could
-    assert stage.quotas() == [2, 2]
-
-
-def test_search_of_which_no_worker_was_ever_constructed_fails_at_once(stage):
-    stage.start(4)
-    for replica in range(NUM_REPLICAS):
-        stage.tell(replica, "starting", 2)
-    stage.look()
-    stage.tell(1, "unborn", 1)
+    stage.look()  # those of the first may be good
+    stage.tell(0, "unborn", 1)
     with pytest.raises(ProcessFailed, match="no child worker could be started: RuntimeError: no C"):
         stage.look()
+
+
+def test_search_of_which_no_worker_can_be_constructed_any_more_fails_after_ten_minutes(stage):
+    stage.start(4)
+    stage.await_notes(1, "born")
+    stage.look()
+    for replica in range(NUM_REPLICAS):
+        stage.tell(replica, "starting", 2)
+        stage.tell(replica, "unborn", 1)
+    stage.look()
+    stage.clock.advance(BARREN_S - 3 * LOOK_EVERY_S)
+    stage.look()
+    stage.clock.advance(2 * LOOK_EVERY_S)
+    with pytest.raises(ProcessFailed, match="no child worker could be started"):
+        stage.look()
+
+
+@pytest.fixture
+def crowded(monkeypatch):
+    """There is no room for replica 1, now and for ever."""
+    spawn = replica_set.spawn
+
+    def spawn_or_wait(kind, setup, replica, *arguments, **options):
+        wanted = {"num_cpus": 1000.0} if replica == 1 else {}
+        return spawn(kind, setup, replica, *arguments, **(options | wanted))
+
+    monkeypatch.setattr(replica_set, "spawn", spawn_or_wait)
+    monkeypatch.setattr(Seats, "has_seat", lambda _, who: who != "replica 1")
+
+
+@pytest.mark.usefixtures("crowded")
+def test_replica_without_room_holds_up_neither_the_others_nor_the_end(stage):
+    replicas = stage.start(2)
+    replicas.work()
+    stage.nodes = [node(2, 0), node(1, 1)]  # which nobody has a use for but replica 0
+    stage.look()
+    assert stage.quotas(1) == [2]
+    assert stage.said[-1].endswith("replicas that wait for room themselves: 1")
+    assert not returned(stage)
+    replicas.drain()
+    wait_until(lambda: returned(stage), "all have returned", START_S)
+
+
+@pytest.mark.usefixtures("crowded")
+def test_replica_without_room_that_is_too_many_ends_at_once(stage):
+    replicas = stage.start(2)
+    replicas.work()
+    replicas.scale(CHILDREN, 1)
+    assert len(stage.supervisor._processes) == 1
+    stage.return_from_work(0)
+    wait_until(lambda: returned(stage), "its return", START_S)
+
+
+def test_replica_of_an_earlier_life_is_asked_to_finish_once(stage):
+    replicas = stage.start(4)
+    replicas.finish(7)
+    replicas.finish(7)
+    assert len(stage.supervisor._processes) == 3
 
 
 def test_children_in_training_are_those_that_the_replicas_told_last(stage):
     replicas = stage.start(4)
     assert replicas.children == ()
-    (stage.folder / "replica-1-training").write_text("7")
+    stage.tell(1, "training", 7)
     stage.await_notes(1, "born")
     stage.look()
     assert replicas.children == [ChildAtWork(1, 7, "host: cpu", 2.5)]

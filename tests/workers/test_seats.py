@@ -74,6 +74,17 @@ def test_successor_stays_where_there_is_no_other(seat, alive):
     assert [seat("shard 0"), seat("shard 0")] == ["head", "head"]
 
 
+def test_seat_of_a_process_that_has_ended_is_free(alive, monkeypatch):
+    monkeypatch.setattr(placement, "nodes", lambda: list(alive))
+    seats = Seats(Placement(is_spread=True, is_on_gpus=True))
+    alive.append(node("head", num_cpus=0.1))
+    assert seats.seat("replica 0", SMALL) == "head"
+    assert seats.seat("shard 0", SMALL) == ANYWHERE
+    seats.leave("replica 0")
+    seats.leave("replica 7")  # which had none
+    assert seats.seat("shard 0", SMALL) == "head"
+
+
 def test_process_that_fits_nowhere_waits_for_any_node(alive, monkeypatch):
     monkeypatch.setattr(placement, "nodes", lambda: list(alive))
     seats = Seats(Placement(is_spread=True, is_on_gpus=True))

@@ -153,6 +153,11 @@ def test_replicas_keep_the_slots_that_they_can(there, before, shares):
     assert dealt == [Counter(mine) for mine in shares]
 
 
+def test_replicas_that_are_absent_get_no_slots():
+    dealt = share(Counter({A: 3}), 3, 2, [Counter({A: 2}), Counter(), Counter()], absent=[0])
+    assert dealt == [Counter(), Counter({A: 2}), Counter({A: 1})]
+
+
 def test_first_slots_are_those_that_come_first():
     assert first(3, Counter({B: 2, A: 2})) == Counter({B: 2, A: 1})
     assert first(9, Counter({B: 2})) == Counter({B: 2})
