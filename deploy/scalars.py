@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 10.0
 AT_ONCE = 1000  # trials that are read
+JOIN_S = 60.0  # how long the end of a search waits for the last of them
 
 
 class Scalars:
@@ -44,6 +45,7 @@ class Scalars:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tensorboard", daemon=True)
         self._num_written = 0
+        self._is_abandoned = False
 
     def __enter__(self) -> Scalars:
         self._thread.start()
@@ -55,13 +57,17 @@ class Scalars:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_abandoned = kind is not None
         self._is_over.set()
-        if kind is None:
-            self._thread.join()  # the last trials are written
+        # The last trials are written. Nor is it left behind where the search failed: whoever starts
+        # processes beside a thread that imports may find a lock held in them for ever.
+        self._thread.join(JOIN_S)
 
     def _run(self) -> None:
         # The import takes seconds of a processor, which a search has better uses for as it starts.
         is_over = self._is_over.wait(WRITE_EVERY_S)
+        if self._is_abandoned:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -76,7 +82,7 @@ class Scalars:
             logger.exception("the figures for TensorBoard are not written any more")
 
     def _write_new(self, ledger: LedgerReader, writer: SummaryWriter) -> None:
-        while True:
+        while not self._is_abandoned:
             try:
                 trials = ledger.recorded_after(self._num_written, AT_ONCE)
             except LedgerError as error:

@@ -110,8 +110,13 @@ def test_ledger_that_is_away_is_waited_for(ledger, make, tmp_path, monkeypatch):
     assert read(tmp_path, "reward/of the trial") == {1: 0.5}
 
 
-def test_search_that_fails_does_not_wait_for_them(make):
+def test_search_that_fails_does_not_wait_for_them_and_leaves_no_thread_behind(
+    ledger, make, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scalars, "WRITE_EVERY_S", 60.0)
+    record(ledger, ledger.enlist(0, 1).owner, [completed(0.5)])
     written = make()
     with pytest.raises(KeyError), written:
         raise KeyError
-    assert written._is_over.is_set()
+    assert not written._thread.is_alive()
+    assert not (tmp_path / "tensorboard").exists()

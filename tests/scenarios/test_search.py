@@ -187,7 +187,8 @@ def test_no_process_is_left_behind(searched, process):
 
 def test_run_directory_of_a_finished_search_holds_these_files(searched):
     assert searched.files == {
-        "settings.yaml", "id", "begun", "ledger.sqlite", "logs", "networks", "shards",
+        "settings.yaml", "id", "begun", "ledger.sqlite",
+        "logs", "networks", "shards", "tensorboard",
     }  # fmt: skip
 
 
