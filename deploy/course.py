@@ -195,7 +195,12 @@ class Course:
 
     def _finish_unsettled(self, replicas: ReplicaSet) -> None:
         """Have those push what they recorded that are replicas no more."""
-        for replica in self._ledger.unsettled_replicas():
+        try:
+            unsettled = self._ledger.unsettled_replicas()
+        except LedgerUnavailable as error:
+            logger.warning("waiting for the ledger: %s", error)
+            return  # before the search can end, it is read again
+        for replica in unsettled:
             if replica >= self.settings.num_replicas:
                 replicas.finish(replica)
 

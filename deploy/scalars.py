@@ -7,7 +7,6 @@ import math
 import shutil
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from controller.errors import LedgerError
@@ -51,12 +50,7 @@ class Scalars:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._is_abandoned = kind is not None
         self._is_over.set()
         # The last trials are written. Nor is it left behind where the search failed: whoever starts

@@ -459,6 +459,27 @@ def test_answer_that_is_lost_on_its_way_back_loses_nothing(stage, monkeypatch):
     assert stage.replicas.told == ["work", (None, 9), "drain"]
 
 
+def test_ledger_that_cannot_tell_who_is_unsettled_is_asked_before_the_search_can_end(
+    stage, monkeypatch
+):
+    gone = stage.ledger.enlist(7, stage.life).owner
+    record(stage.ledger, gone, [completed(0.5)])
+    unsettled, failures = stage.ledger.unsettled_replicas, [1, 2]
+
+    def away():
+        if failures:
+            failures.pop()
+            raise LedgerUnavailable("the database is gone")
+        return unsettled()
+
+    monkeypatch.setattr(stage.ledger, "unsettled_replicas", away)
+    for poll in (1, 3, 6):
+        stage.at(poll, stage.return_replicas)
+    stage.at(5, lambda: stop_by_signal(stage))
+    assert stage.follow(num_replicas=7) == ("stopped", "stopped by a signal")
+    assert stage.replicas.told == ["work", "work", "finish 7", "work", "drain"]
+
+
 def test_deaths_are_forgiven_whenever_a_trial_has_been_recorded(stage):
     stage.at(2, lambda: stage.record(0.1))
     stage.at(5, lambda: stage.record(0.2, 0.3, 0.4))

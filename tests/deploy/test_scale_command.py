@@ -1,6 +1,5 @@
 """`nasrl scale`: what it asks of a search, and what it says of the answer."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,6 +7,7 @@ from support.waiting import wait_until
 
 from child.metric import ACCURACY
 from controller.baseline import Baseline
+from controller.errors import StillAlive
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy import heartbeat
@@ -141,18 +141,24 @@ def test_search_that_nobody_runs_is_code_1(run, ledger, capsys, monkeypatch):
     assert "nobody runs this search; go on with nasrl search --resume" in capsys.readouterr().err
 
 
-def test_search_that_is_busy_is_waited_for(run, ledger, capsys, monkeypatch):
-    monkeypatch.setattr(scale, "ANSWER_S", 0.1)
-    monkeypatch.setattr(heartbeat, "PATIENCE_S", 0.2)
+def test_search_that_is_busy_is_waited_for_and_that_is_said_once(run, ledger, capsys, monkeypatch):
+    looks = []
 
-    def answer_late(changes):
-        for _ in range(8):
-            ledger.beat(1)
-            time.sleep(0.2)
-        run.keep(run.settings.model_copy(update={"num_replicas": 7}))
-        ledger.answer_changes(1, changes, {})
+    def still_alive(_, __, is_answered):
+        looks.append(is_answered())
+        if len(looks) == 3:
+            run.keep(run.settings.model_copy(update={"num_replicas": 7}))
+            ledger.answer_changes(1, {"num_replicas": 7}, {})
+        raise StillAlive("the search is being run")
 
-    assert scaled(run, ledger, "--replicas=7", answer=answer_late) == 0
+    monkeypatch.setattr(scale, "ANSWER_S", 0.0)
+    monkeypatch.setattr(heartbeat, "await_silence", still_alive)
+    assert main(["scale", str(run.path), "--replicas=7"]) == 0
+    assert looks == [False] * 3
+    assert capsys.readouterr().out == (
+        "waiting: the search is starting, or finishes its last children\n"
+        "the search goes on with num_replicas=7\n"
+    )
 
 
 def test_search_that_has_not_begun_is_code_1(run, capsys):
