@@ -78,9 +78,13 @@ class ReplicaSet:
 
     @property
     def has_returned(self) -> bool:
-        """Whether none has anything to do; one that drains and has never lived has not."""
+        """Whether none has anything to do; one that drains and waits for room still has not.
+
+        One that is starting may have something to push, of an earlier life.
+        """
         return all(
-            process.has_returned or (self._is_draining and not process.has_lived)
+            process.has_returned
+            or (self._is_draining and not (process.has_lived or process.has_room))
             for process in [*self._replicas, *self._finishing.values()]
         )
 

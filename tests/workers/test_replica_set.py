@@ -388,6 +388,18 @@ def test_replica_without_room_holds_up_neither_the_others_nor_the_end(stage):
     wait_until(lambda: returned(stage), "all have returned", START_S)
 
 
+def test_replica_that_is_still_starting_when_it_is_drained_is_waited_for(
+    stage, crowded, monkeypatch
+):
+    monkeypatch.setattr(Seats, "has_seat", lambda *_: True)  # it is only slow
+    replicas = stage.start(2)
+    replicas.work()
+    replicas.drain()
+    wait_until(lambda: returned(stage) or kinds(stage, 0)[-1] == "drain", "the drain", START_S)
+    stage.supervisor.check(wait_s=0.5)
+    assert not replicas.has_returned
+
+
 @pytest.mark.usefixtures("crowded")
 def test_replica_without_room_that_is_too_many_ends_at_once(stage):
     replicas = stage.start(2)
