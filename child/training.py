@@ -6,17 +6,17 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 
-from child.determinism import check_workspace, deterministic
+from child.determinism import check_workspace
 from child.memory import forget_locals, is_out_of_memory, release
 from child.passes import Passes
 from child.result import EpochReport, Infeasible, TrialResult
+from child.seeded import seeded
 from child.trained import TrainedChild
 from child.weights import Weights, weights_of
 
@@ -144,15 +144,11 @@ class ChildTrainer:
             raise ValueError(f"learning_rate={learning_rate}: must be finite and > 0")
         course = _Course(self._clock())
         try:
-            with ExitStack() as stack:
-                is_cuda = self._device.type == "cuda"
-                stack.enter_context(torch.random.fork_rng([self._device] if is_cuda else []))
-                if self._settings.is_deterministic:
-                    stack.enter_context(deterministic())
-                stack.enter_context(self._passes.precision.kept())
-                torch.manual_seed(seed)
-                epochs = self._epochs(course, build, learning_rate, test, keeps)
-                for epoch in stack.enter_context(closing(epochs)):
+            with (
+                seeded(self._passes, seed),
+                closing(self._epochs(course, build, learning_rate, test, keeps)) as epochs,
+            ):
+                for epoch in epochs:
                     report(epoch)
         except BaseException as error:
             forget_locals(error)

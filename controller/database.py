@@ -180,6 +180,29 @@ TESTS = sql.Table(
     Column("tested_at", Float, nullable=False),
 )
 
+# What was trained after the search, each by what it is of.
+TRAININGS = sql.Table(
+    "trainings",
+    METADATA,
+    Column("sha256", String, primary_key=True),
+    Column("stage", String, nullable=False),
+    Column("trial", Integer, sql.ForeignKey("trials.trial"), nullable=False),
+    Column("architecture", JSON, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("reward", Float),
+    Column("validations", _FIGURES),
+    Column("validation", Float),
+    Column("losses", _FIGURES),
+    Column("is_converged", Boolean),
+    Column("test", Float),
+    Column("num_parameters", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("recorded_at", Float, nullable=False),
+)
+
 
 # Of a connection to PostgreSQL, unless the URL says otherwise: in seconds, tcp_user_timeout in
 # milliseconds. A server that is gone without a word is noticed in half a minute.

@@ -19,11 +19,13 @@ from controller.database import (
     SEARCH,
     SHARDS,
     TESTS,
+    TRAININGS,
     TRIALS,
     connect,
     named_failures,
 )
 from controller.records import Activity, ChildAtWork, Life, Progress, PushRecord
+from controller.retraining import TrainingRecord
 from controller.trial import RECORDED, Trial
 
 _LATELY = 100
@@ -217,6 +219,12 @@ class LedgerReader:
         """Give the test figure of every trial that was tested."""
         with self._read() as connection:
             return _pairs(connection, sql.select(TESTS.c.trial, TESTS.c.figure))
+
+    def trainings(self) -> list[TrainingRecord]:
+        """Give what was trained after the search, in the order in which it ended."""
+        query = sql.select(TRAININGS).order_by(TRAININGS.c.recorded_at, TRAININGS.c.sha256)
+        with self._read() as connection:
+            return [TrainingRecord(**row._mapping) for row in connection.execute(query)]
 
     def close(self) -> None:
         """Close the connections to the database."""

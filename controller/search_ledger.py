@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import sqlalchemy as sql
 
+from child.final_result import FinalResult
+from child.result import TrialResult
 from controller.database import (
     CHILDREN,
     LIVES,
@@ -18,6 +20,7 @@ from controller.database import (
     SEARCH,
     SHARDS,
     TESTS,
+    TRAININGS,
     TRIALS,
     named_failures,
     new_tables,
@@ -27,6 +30,7 @@ from controller.errors import StillAlive, Superseded, WrongState
 from controller.file_system import refuse_network_file_system
 from controller.ledger_reader import LedgerReader
 from controller.records import ChildAtWork, Life, SearchRecord, SearchState
+from controller.retraining import Training, TrainingRecord
 
 
 class SearchLedger(LedgerReader):
@@ -35,7 +39,7 @@ class SearchLedger(LedgerReader):
     Laws:
         A search has one life at a time: a new one begins when the one before has ended, or gives no
         sign any more; from then on the one before, and all its replicas, change nothing.
-        A trained network is tested at most once.
+        A trained network is tested at most once. A training is recorded once.
 
     Whether a life still gives signs is for the caller to see: it looks at `Life.num_beats` for as
     long as its own clock says, so that no two clocks need to agree.
@@ -260,6 +264,28 @@ class SearchLedger(LedgerReader):
                 )
         except sql.exc.IntegrityError as error:
             raise WrongState(f"trial {trial}: must exist, and is tested at most once") from error
+
+    def record_training(
+        self, training: Training, result: TrialResult | FinalResult
+    ) -> TrainingRecord:
+        """Write down what became of a training after the search, once.
+
+        Repeats: the first record stays, and is given again.
+
+        Raises:
+            WrongState: the trial does not exist.
+        """
+        record = TrainingRecord.of(training, result, self._clock())
+        known = sql.select(TRAININGS).where(TRAININGS.c.sha256 == training.sha256)
+        try:
+            with self._write() as connection:
+                row = connection.execute(known).one_or_none()
+                if row is not None:
+                    return TrainingRecord(**row._mapping)
+                connection.execute(TRAININGS.insert().values(**asdict(record)))
+        except sql.exc.IntegrityError as error:
+            raise WrongState(f"trial {training.trial}: must exist") from error
+        return record
 
     def end(self, life: int, state: SearchState, reason: str = "") -> None:
         """Write down how a life of the search ended.

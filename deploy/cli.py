@@ -9,6 +9,7 @@ import click
 
 from deploy.commands.export import export
 from deploy.commands.reshard import reshard
+from deploy.commands.retrain import retrain
 from deploy.commands.scale import scale
 from deploy.commands.search import search
 from deploy.commands.shard import shard
@@ -35,6 +36,7 @@ nasrl.add_command(search)
 nasrl.add_command(status)
 nasrl.add_command(trials)
 nasrl.add_command(show)
+nasrl.add_command(retrain)
 nasrl.add_command(export)
 nasrl.add_command(submit)
 nasrl.add_command(scale)

@@ -14,9 +14,10 @@ from controller.children import Child
 from controller.errors import LedgerError
 from controller.search_ledger import SearchLedger
 from controller.trial import Trial
-from deploy.kept_network import KeptNetwork, KeptNetworkError
+from deploy.kept_network import KeptNetwork
 from deploy.run import Run
 from deploy.settings import SearchSettings, SplitData
+from deploy.weights_file import WeightsFileError
 from workers.child import spawn_child_worker
 from workers.placement import Placement
 from workers.process import ProcessSetup
@@ -96,7 +97,7 @@ def _kept(run: Run, best: Trial) -> KeptNetwork | None:
     """Give the network that an earlier life of the search has tested and not recorded."""
     try:
         return KeptNetwork.find(run.network_path(best.trial), best)
-    except KeptNetworkError as error:
+    except WeightsFileError as error:
         logger.warning("%s; the network is trained again", error)
         return None
 

@@ -17,6 +17,7 @@ import yaml
 from controller.database_url import database_url
 from controller.errors import LedgerError, UnusableDatabase
 from controller.ledger_reader import LedgerReader
+from deploy.durable_file import write_durably
 from ps.disk import Disk
 from ps.folder import CheckpointName, Segment
 
@@ -88,7 +89,7 @@ class Run:
             disk, file = Disk(), path / "settings.yaml"
             file.touch()
             write_settings(disk, file, settings.to_yaml(), settings.has_secret)
-            _write_durably(disk, path / "id", f"{secrets.token_hex(8)}\n", 0o644)
+            write_durably(disk, path / "id", f"{secrets.token_hex(8)}\n".encode())
             disk.sync_folder(path.parent)
         except FileExistsError as error:
             raise RunError(
@@ -126,6 +127,10 @@ class Run:
     def network_path(self, trial: int) -> Path:
         """Where the weights of a trial's network are, if they were kept."""
         return self.path / "networks" / f"trial-{trial}.safetensors"
+
+    def final_network_path(self, sha256: str) -> Path:
+        """Where the weights are of a training after the search, given by its name."""
+        return self.path / "networks" / f"final-{sha256[:16]}.safetensors"
 
     @property
     def tensorboard_path(self) -> Path:
@@ -213,7 +218,7 @@ class Run:
         """
         try:
             mode = self._settings_path.stat().st_mode & 0o777
-            _write_durably(Disk(), self._begun_path, f"{self._where}\n", mode)
+            write_durably(Disk(), self._begun_path, f"{self._where}\n".encode(), mode)
         except OSError as error:
             raise RunError(f"{self._begun_path} cannot be written: {error}") from error
 
@@ -432,22 +437,7 @@ def write_settings(disk: Disk, path: Path, text: str, has_secret: bool = False) 
         OSError: they were not written; the old ones are there.
     """
     mode = path.stat().st_mode & 0o777
-    _write_durably(disk, path, text, mode & 0o600 if has_secret else mode)
-
-
-def _write_durably(disk: Disk, path: Path, text: str, mode: int) -> None:
-    """Write a file so that after a power cut, too, it is all of the old one or all of the new."""
-    beside = path.with_name(f"{path.name}.tmp")
-    disk.delete(beside)
-    file = disk.create(beside)
-    try:
-        beside.chmod(mode)
-        disk.write(file, [text.encode()])
-        disk.sync(file)
-    finally:
-        disk.close(file)
-    disk.rename(beside, path)
-    disk.sync_folder(path.parent)
+    write_durably(disk, path, text.encode(), mode & 0o600 if has_secret else mode)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -27,6 +27,7 @@ class SettingsError(ValueError):
 # What pydantic says, and what people say.
 _WORDS = {
     "a valid tuple": "a list",
+    "a valid dictionary": "a mapping of settings",
     "a valid integer": "a whole number",
     "a valid number": "a number",
     "a valid boolean": "true or false",
@@ -88,14 +89,30 @@ def example_text(path: Path | str | None = None) -> str:
     return _read(SEARCHES.find(DEFAULT if path is None else path), SEARCHES)
 
 
-def _read(source: Path | Traversable, ready: ReadySettings) -> str:
+def read_settings(source: Path | Traversable, ready: ReadySettings | None = None) -> dict[str, Any]:
+    """Read the settings that a YAML file holds, whatever they are.
+
+    Args:
+        ready: such files that come with nasrl, to be named where this one is missing.
+
+    Raises:
+        SettingsError: it cannot be read, or holds none.
+    """
+    try:
+        data = yaml.load(_read(source, ready), _Loader)  # noqa: S506 (a safe one)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"settings file {source} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(f"settings file {source}: must be a mapping of settings to values")
+    return data
+
+
+def _read(source: Path | Traversable, ready: ReadySettings | None) -> str:
     try:
         return source.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise SettingsError(
-            f"settings file {source} does not exist; these come with nasrl: "
-            f"{', '.join(ready.names)}"
-        ) from error
+        known = "" if ready is None else f"; these come with nasrl: {', '.join(ready.names)}"
+        raise SettingsError(f"settings file {source} does not exist{known}") from error
     except IsADirectoryError as error:
         raise SettingsError(
             f"settings file {source} is a directory: must be a YAML file"
@@ -110,15 +127,25 @@ def _load(
     path: Path | str, ready: ReadySettings, overrides: Sequence[str], kinds: Sequence[type[S]]
 ) -> S:
     source = ready.find(path)
-    try:
-        data = yaml.load(_read(source, ready), _Loader)  # noqa: S506 (a safe one)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"settings file {source} is not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise SettingsError(f"settings file {source}: must be a mapping of settings to values")
+    data = read_settings(source, ready)
     for override in overrides:
-        _apply(data, override)
-    kind = _kind_of(data, kinds)
+        apply_override(data, override)
+    changed = ", and what was changed" if overrides else ""
+    return checked(data, _kind_of(data, kinds), f"{source}{changed}", kinds)
+
+
+def checked(
+    data: Mapping[str, Any], kind: type[S], origin: str, kinds: Sequence[type[S]] = ()
+) -> S:
+    """Give settings of a kind, from what a YAML file or a dump of them holds.
+
+    Args:
+        origin: where they are from, for the message.
+        kinds: all kinds of which it is one.
+
+    Raises:
+        SettingsError: a key or value is wrong; names all mistakes.
+    """
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -130,8 +157,7 @@ def _load(
         mistakes = [_describe(mistake, kind, kinds) for mistake in found]
         count = counted(len(mistakes), "mistake")
         lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
-        changed = ", and what was changed" if overrides else ""
-        raise SettingsError(f"{count} in the settings ({source}{changed}):{lines}") from error
+        raise SettingsError(f"{count} in the settings ({origin}):{lines}") from error
 
 
 def _kind_of(settings: Mapping[str, Any], kinds: Sequence[type[S]]) -> type[S]:
@@ -145,7 +171,12 @@ def _data_names(kind: type[BaseModel]) -> list[str]:
     return [name for name in _models_of(kind.model_fields["data"].annotation) if name]
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Change one setting among others; override is as in `load_settings`.
+
+    Raises:
+        SettingsError: it is no key=value, or the key is no place for one.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise SettingsError(f"--set {override}: must be key=value, such as policy.hidden_size=64")

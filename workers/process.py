@@ -25,8 +25,10 @@ class ProcessSetup:
     log_dir: Path
     log_level: str = "INFO"
 
-    def enter(self, name: str, num_gpus: float = 0) -> None:
+    def enter(self, name: str, num_gpus: float = 0) -> logging.Handler:
         """Check where the code comes from, hide GPUs that are not ours, log to a file.
+
+        Gives the handler that logs, for processes that are reused.
 
         Args:
             name: of the process; its log is log_dir/name.log.
@@ -38,8 +40,9 @@ class ProcessSetup:
         check_rooms()
         if num_gpus == 0:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self.log_to(name)
+        handler = self.log_to(name)
         logger.info("process %d", os.getpid())
+        return handler
 
     def log_to(self, name: str) -> logging.Handler:
         """Send what this process logs to log_dir/name.log, and give the handler that does it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import ray
@@ -46,21 +47,51 @@ def spawn(
         place: THIS_MACHINE, THIS_NODE, ANYWHERE, or the id of the one node it may run on. An actor
             whose node dies can be restarted on another only where it may run anywhere.
     """
-    options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **_placed(place)}
     if memory_bytes:
         options["memory"] = memory_bytes
-    if place == THIS_MACHINE:
-        # All nodes of a machine have this resource of Ray's; the least of it leaves room for
-        # 10,000.
-        options["resources"] = {f"node:{ray.util.get_node_ip_address()}": 0.0001}
-    elif place != ANYWHERE:
-        node = ray.get_runtime_context().get_node_id() if place == THIS_NODE else place
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
     if is_restarted:
         options["max_restarts"] = -1
     remote: Any = ray.remote  # its stubs do not know the groups
     made = remote(concurrency_groups={CONTROL: NUM_CONTROL_THREADS})(kind)
     return made.options(**options).remote(*arguments)
+
+
+def call(
+    function: Callable[..., Any],
+    *arguments: Any,
+    num_cpus: float,
+    num_gpus: float,
+    place: str,
+) -> Any:
+    """Have a generator run once, as a task of Ray's; give the references of what it yields.
+
+    They come one by one, as it goes on. If its process dies the next one raises that.
+
+    Args:
+        num_cpus, num_gpus, place: see `spawn`.
+    """
+    options = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "num_returns": "streaming",
+        "max_retries": 0,
+        **_placed(place),
+    }
+    remote: Any = ray.remote
+    return remote(function).options(**options).remote(*arguments)
+
+
+def _placed(place: str) -> dict[str, Any]:
+    """Give the options by which Ray runs something at a place."""
+    if place == THIS_MACHINE:
+        # All nodes of a machine have this resource of Ray's; the least of it leaves room for
+        # 10,000.
+        return {"resources": {f"node:{ray.util.get_node_ip_address()}": 0.0001}}
+    if place == ANYWHERE:
+        return {}
+    node = ray.get_runtime_context().get_node_id() if place == THIS_NODE else place
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def summary_of(error: BaseException) -> str:

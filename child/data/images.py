@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -52,6 +52,16 @@ class TrainingData:
     @property
     def shape(self) -> ImageShape:
         return ImageShape(*self.train.images.shape[1:])
+
+    def with_validation(self) -> Self:
+        """Give data whose images to train on are all of these, those to validate on the last.
+
+        The whitening stays as it was measured.
+        """
+        parts = self.train, self.validation
+        images = np.concatenate([part.images for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
+        return replace(self, train=LabelledImages(images, labels))
 
 
 @dataclass(frozen=True)

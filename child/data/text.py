@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -106,6 +106,15 @@ class TextTrainingData:
     def num_tokens(self) -> int:
         """The number of different tokens: ids are below it."""
         return self.vocabulary.num_tokens
+
+    def with_validation(self) -> Self:
+        """Give data whose text to train on is all of this, that to validate on at its end.
+
+        The vocabulary stays that of the text to train on.
+        """
+        train = np.concatenate([self.train, self.validation])
+        train.setflags(write=False)
+        return replace(self, train=train)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +12,7 @@ from rich.console import Console
 
 from deploy.go_on import go_on_command, is_in_job
 from deploy.mistake import UserMistake
+from deploy.program import program
 
 if TYPE_CHECKING:
     from deploy.run import Run
@@ -144,7 +142,7 @@ def search(
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-    click.echo(summarize(result, chosen, run.path, _program(), is_job=is_in_job()))
+    click.echo(summarize(result, chosen, run.path, program(), is_job=is_in_job()))
     if result.progress.state != "finished":
         return INTERRUPTED
     return 1 if result.has_no_network else 0
@@ -154,14 +152,5 @@ def _what_stays(run: Run, is_new: bool) -> str:
     """Remove a new run in which nothing has begun; say of any other how to go on with it."""
     if is_new and run.discard_if_empty():
         return ""
-    go_on = go_on_command(run.path, is_job=is_in_job(), program=_program())
+    go_on = go_on_command(run.path, is_job=is_in_job(), program=program())
     return f"\nWhat was recorded stays; go on with {go_on}"
-
-
-def _program() -> str:
-    """Give what the user can type to run nasrl again."""
-    started = Path(sys.argv[0])
-    if started.name != "nasrl":
-        return "python -m nasrl"
-    is_on_path = shutil.which("nasrl") == str(started.absolute())
-    return "nasrl" if is_on_path else shlex.quote(str(started))

@@ -15,9 +15,10 @@ from child.training import ChildTrainer
 from child.weights import Weights
 from controller.trial import Trial
 from deploy.export.errors import ExportError
-from deploy.kept_network import KeptNetwork, KeptNetworkError
+from deploy.kept_network import KeptNetwork
 from deploy.run import Run
 from deploy.settings import SearchSettings
+from deploy.weights_file import WeightsFileError
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def trained_network(
     try:
         kept = KeptNetwork.find(run.network_path(row.trial), row)
         why = f"the weights of trial {row.trial} were not kept (a search keeps those it tests)"
-    except KeptNetworkError as error:
+    except WeightsFileError as error:
         kept, why = None, str(error)
     if kept is not None:
         network = _loaded(task.build(architecture, data), kept.weights)

@@ -22,6 +22,8 @@ def draws_of_a_search(search_seed):
         "weights": first_draw(seeds.weights_generator(search_seed)),
         **{("r", t): first_draw(seeds.rollout_generator(search_seed, t)) for t in TRIALS},
         **{("c", t): seeds.child_seed(search_seed, t) for t in TRIALS},
+        **{("g", n): seeds.grid_seed(search_seed, n) for n in range(1, 51)},
+        **{("f", n): seeds.final_seed(search_seed, n) for n in range(1, 51)},
     }
 
 
@@ -65,13 +67,15 @@ def test_draws_of_a_release_are_those_of_the_next():
     assert seeds.weights_generator(0).bit_generator.random_raw() == 259491006799949737
     assert seeds.rollout_generator(0, 1).bit_generator.random_raw() == 18077698173029956028
     assert seeds.child_seed(0, 1) == 1383342823407516650
+    assert seeds.grid_seed(0, 1) == 5597858526997519049
+    assert seeds.final_seed(0, 1) == 2085175476661067984
 
 
 @pytest.mark.parametrize("search_seed", SEARCH_SEEDS)
 def test_draws_for_every_purpose_and_trial_differ(search_seed):
     draws = draws_of_a_search(search_seed)
 
-    assert len(draws) == 1 + 2 * len(TRIALS)
+    assert len(draws) == 1 + 2 * len(TRIALS) + 2 * 50
     assert len(set(draws.values())) == len(draws)
 
 

@@ -10,7 +10,8 @@ import pytest
 import safetensors
 from support.disks import UnsyncedDisk
 
-from deploy.kept_network import KeptNetwork, KeptNetworkError
+from deploy.kept_network import KeptNetwork
+from deploy.weights_file import WeightsFileError
 
 WEIGHTS = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -44,7 +45,7 @@ def test_network_that_was_not_kept_is_none(tmp_path):
 
 @pytest.mark.parametrize("changed", [{"trial": 4}, {"architecture_sha256": "beef"}])
 def test_network_of_another_trial_is_refused(path, changed):
-    with pytest.raises(KeptNetworkError, match="holds another network than that of trial"):
+    with pytest.raises(WeightsFileError, match="holds another network than that of trial"):
         KeptNetwork.find(path, SimpleNamespace(**{**vars(ROW), **changed}))
 
 
@@ -52,13 +53,13 @@ def test_file_that_is_cut_short_is_refused_wherever_it_was_cut(path):
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(KeptNetworkError, match="cannot be read"):
+        with pytest.raises(WeightsFileError, match="cannot be read"):
             KeptNetwork.find(path, ROW)
 
 
 def test_file_of_somebody_else_is_refused(path):
     path.write_bytes(safetensors.numpy.save(WEIGHTS))
-    with pytest.raises(KeptNetworkError, match="cannot be read"):
+    with pytest.raises(WeightsFileError, match="cannot be read"):
         KeptNetwork.find(path, ROW)
 
 
@@ -79,7 +80,7 @@ def test_network_is_written_although_a_life_that_was_killed_left_half_of_it(path
 def test_network_that_was_written_survives_a_power_cut(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     disk = UnsyncedDisk(tmp_path / "run")
-    monkeypatch.setattr("deploy.kept_network.Disk", lambda: disk)
+    monkeypatch.setattr("deploy.weights_file.Disk", lambda: disk)
     KEPT.write(tmp_path / "run" / "networks" / "trial-3.safetensors")
 
     after = disk.crash(tmp_path / "after", "nothing")

@@ -1,0 +1,87 @@
+"""Trainings go on side by side, although processes die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from controller.retraining import Training
+from deploy.retrain.side_by_side import SideBySide, TrainingsLost
+from workers.remote import THIS_MACHINE, call
+
+pytestmark = pytest.mark.usefixtures("ray_for_all")
+
+TRAININGS = [Training("grid", trial, {}, {}, seed=trial) for trial in (1, 2, 3)]
+
+
+def steps(trial, fate):
+    """Yield twice; between these, do to itself what a file says, and forget it then."""
+    yield trial, "first"
+    if fate.is_file():
+        todo = fate.read_text()
+        fate.unlink()
+        if todo == "fail":
+            raise ValueError("a bug")
+        if todo == "wait":
+            time.sleep(600)
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield trial, "last"
+
+
+@pytest.fixture
+def begin(tmp_path):
+    def begin(training):
+        fate = tmp_path / str(training.trial)
+        return call(steps, training.trial, fate, num_cpus=1, num_gpus=0, place=THIS_MACHINE)
+
+    return begin
+
+
+def run(begin, *, max_deaths=3, is_stopping=lambda: False):
+    side_by_side = SideBySide(begin, max_deaths, is_stopping)
+    return [
+        (given[0].trial, *given[1]) for given in side_by_side.run(TRAININGS) if given is not None
+    ]
+
+
+def test_all_that_is_yielded_comes_with_its_training(begin):
+    expected = [(trial, trial, word) for trial in (1, 2, 3) for word in ("first", "last")]
+    assert sorted(run(begin)) == expected
+
+
+def test_training_whose_process_dies_begins_again(begin, tmp_path):
+    (tmp_path / "2").write_text("die")
+    given = run(begin)
+    assert given.count((2, 2, "last")) == 1
+    assert given.count((2, 2, "first")) == 2
+    assert given.count((1, 1, "first")) == 1
+
+
+def test_training_whose_processes_all_die_is_given_up_when_the_others_have_ended(begin, tmp_path):
+    def dying(training):
+        if training.trial == 1:
+            (tmp_path / "1").write_text("die")
+        return begin(training)
+
+    side_by_side, given = SideBySide(dying, 2, lambda: False), []
+    with pytest.raises(TrainingsLost, match="training of trial 1 lost its process 2 times: "):
+        given.extend(each for each in side_by_side.run(TRAININGS) if each)
+    lasts = [training.trial for training, (_, word) in given if word == "last"]
+    assert sorted(lasts) == [2, 3]
+
+
+def test_error_of_a_training_is_raised_as_it_was(begin, tmp_path):
+    (tmp_path / "3").write_text("fail")
+    with pytest.raises(ValueError, match="a bug"):
+        run(begin)
+
+
+def test_stop_ends_the_waiting(begin, tmp_path):
+    (tmp_path / "1").write_text("wait")
+    began_at = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(begin, is_stopping=lambda: not (tmp_path / "1").exists())
+    assert time.monotonic() - began_at < 60
