@@ -25,15 +25,16 @@ from deploy.mistake import UserMistake
 def export(run: Path, trial: str, folder: Path, no_onnx: bool) -> int:
     """Write a network that a search found as files that need nothing of nasrl.
 
-    RUN is a run directory, TRIAL the number of a trial, or best. DIR gets model.py, which needs
-    torch alone, model.safetensors, model.onnx, architecture.json, and a README.md that says how to
-    load it. A network whose weights were not kept is first trained again, in this process. Nothing
-    is tested.
+    RUN is a run directory, TRIAL the number of a trial, best, or retrained: the network that nasrl
+    retrain has trained to its end. DIR gets model.py, which needs torch alone, model.safetensors,
+    model.onnx, architecture.json, and a README.md that says how to load it. A network of a trial
+    whose weights were not kept is first trained again, in this process. Nothing is tested.
     """
     # Slow to import, and not needed to say what is wrong with a command.
     from child.data.errors import DataError, DownloadFailed
     from controller.errors import LedgerError
     from deploy.export.errors import CannotExport, ExportError
+    from deploy.export.final_export import export_final, is_of_final
     from deploy.export.onnx_file import missing_packages
     from deploy.export.trial_export import export_trial
     from deploy.run import Run, RunError
@@ -41,7 +42,8 @@ def export(run: Path, trial: str, folder: Path, no_onnx: bool) -> int:
 
     missing = [] if no_onnx else missing_packages()
     try:
-        export_trial(Run(run), trial, folder, click.echo, with_onnx=not (no_onnx or missing))
+        write = export_final if is_of_final(trial) else export_trial
+        write(Run(run), trial, folder, click.echo, with_onnx=not (no_onnx or missing))
     except (CannotExport, RunError, LedgerError, SettingsError) as error:
         raise UserMistake(str(error)) from error
     except (ExportError, DownloadFailed) as error:

@@ -33,7 +33,7 @@ def readme(plan: ExportPlan, finding: Finding, onnx_difference: float | None) ->
     if finding.details:
         described = f"{_indented(finding.details)}\n\nIn one line: `{finding.text}`"
     parts = [
-        f"# Trial {finding.trial} of {finding.run}",
+        f"# {finding.title}",
         plan.summary,
         described,
         _numbers(finding),
@@ -58,24 +58,8 @@ def readme(plan: ExportPlan, finding: Finding, onnx_difference: float | None) ->
 
 
 def _numbers(finding: Finding) -> str:
-    metric = finding.metric
-    rows = [
-        (f"validation {metric.name}", f"{metric.text(finding.validation)}, {finding.epochs}"),
-        ("with these weights", f"{metric.text(finding.last_validation)}, after the last epoch"),
-    ]
-    if finding.test is None:
-        rows.append((f"test {metric.name}", "not tested"))
-    else:
-        what = "tested once" if finding.is_tested else "tested once, with other weights"
-        rows.append((f"test {metric.name}", f"{metric.text(finding.test)}, {what}"))
-    rows += [("parameters", f"{finding.num_parameters:,}"), ("found as", finding.search)]
-    table = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
-    if not finding.is_reproduced:
-        table.append(
-            "\nThe weights are of another training from the same seed, which did not repeat the "
-            "validation figures of the search exactly, as happens on other processors."
-        )
-    return "\n".join(table)
+    table = ["| | |", "|---|---|", *(f"| {n} | {value} |" for n, value in finding.numbers.items())]
+    return "\n".join([*table, *([f"\n{finding.note}"] if finding.note else [])])
 
 
 def _files(plan: ExportPlan, with_onnx: bool) -> str:

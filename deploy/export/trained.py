@@ -61,7 +61,7 @@ def trained_network(
     except WeightsFileError as error:
         kept, why = None, str(error)
     if kept is not None:
-        network = _loaded(task.build(architecture, data), kept.weights)
+        network = loaded(task.build(architecture, data), kept.weights)
         return TrainedNetwork(network, kept.validations, kept.test)
     assert row.seed is not None, "a trial that was trained has a seed"
     # As it was trained there, so that its figures repeat.
@@ -86,7 +86,7 @@ def trained_network(
         )
     except ValueError as error:
         raise ExportError(f"trial {row.trial} cannot be trained again: {error}") from error
-    network = _loaded(task.build(architecture, data), child.weights)
+    network = loaded(task.build(architecture, data), child.weights)
     return TrainedNetwork(network, child.result.validations, None)
 
 
@@ -98,6 +98,7 @@ def _prepare_to_repeat(settings: SearchSettings) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def _loaded(network: nn.Module, weights: Weights) -> nn.Module:
+def loaded(network: nn.Module, weights: Weights) -> nn.Module:
+    """Give a network its weights, and make it ready to be asked."""
     network.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
     return network.eval()

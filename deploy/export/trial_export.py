@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from child.images.task import ImageTask
-from child.language.task import LanguageTask
+from child.metric import Metric
 from deploy.count import counted
 from deploy.export.exported import write_export
 from deploy.export.finding import Finding
 from deploy.export.folder import check_free, new_folder
-from deploy.export.image_plan import image_plan
-from deploy.export.language_plan import language_plan
-from deploy.export.plan import ExportPlan
+from deploy.export.planning import export_plan
 from deploy.export.trained import TrainedNetwork, trained_network
 from deploy.export.trial import trial_to_export
 from deploy.known_trial import KnownTrial
@@ -47,30 +43,18 @@ def export_trial(
     data = settings.data.load()
     trained = trained_network(run, row, settings, architecture, data.search, say)
     finding = _finding(run, settings, num_recorded, known, trained)
-    if not finding.is_reproduced:
+    if finding.note:
         say(
             "its validation figures are not exactly those of the search, as happens on other "
             f"processors: {task.metric.name} {task.metric.text(trained.validations[-1])} after the "
             f"last epoch, and {task.metric.text((row.validations or [0.0])[-1])} in the search"
         )
-    plan = _plan(settings, architecture, data.search)
+    plan = export_plan(settings, architecture, data.search)
     with new_folder(folder) as beside:
         write_export(
             beside, plan, finding, row.architecture or {}, trained.network, with_onnx=with_onnx
         )
     say(f"trial {row.trial}, {finding.figures}: see {folder / 'README.md'}")
-
-
-def _plan(settings: SearchSettings, architecture: Any, data: Any) -> ExportPlan:
-    match settings.task:
-        case ImageTask() as task:
-            return image_plan(task, architecture, data, settings.data.class_names)
-        case LanguageTask() as task:
-            size = task.size(architecture, data)
-            assert size is not None, "the model has been built"
-            return language_plan(task, architecture, data, size)
-        case other:
-            raise AssertionError(f"{other}: must be one of the kinds of search")
 
 
 def _finding(
@@ -80,27 +64,50 @@ def _finding(
     known: KnownTrial,
     trained: TrainedNetwork,
 ) -> Finding:
-    row, task, training = known.row, settings.task, settings.training
+    row, task, metric = known.row, settings.task, settings.task.metric
     architecture = task.architecture(row.architecture or {})
-    num_last = min(training.num_epochs, training.reward_epochs)
     assert row.validation is not None, "a completed trial has been validated"
     is_reproduced = list(trained.validations) == row.validations
+    test = trained.test if known.test is None else known.test
+    is_tested = trained.test is not None or is_reproduced
+    search = (
+        f"trial {row.trial} of {num_recorded:,}, on the data {settings.data.name} "
+        f"({settings.strategy}, seed {settings.seed})"
+    )
+    tested = "" if test is None else f"test {metric.name} {metric.text(test)}, "
+    parameters = f"{row.num_parameters or 0:,}"
     return Finding(
-        run=run.path.name,
+        title=f"Trial {row.trial} of {run.path.name}",
         trial=row.trial,
-        search=f"trial {row.trial} of {num_recorded:,}, on the data {settings.data.name} "
-        f"({settings.strategy}, seed {settings.seed})",
+        search=search,
         text=str(architecture),
         legend=task.legend(str(architecture)),
         details=task.details(architecture),
-        metric=task.metric,
-        validation=row.validation,
-        last_validation=trained.validations[-1],
-        epochs=f"the best of the last {num_last} of {counted(training.num_epochs, 'epoch')}"
-        if num_last > 1
-        else f"after the last of {counted(training.num_epochs, 'epoch')}",
-        test=trained.test if known.test is None else known.test,
-        num_parameters=row.num_parameters or 0,
-        is_tested=trained.test is not None or is_reproduced,
-        is_reproduced=is_reproduced,
+        figures=f"validation {metric.name} {metric.text(row.validation)}, {tested}"
+        f"{parameters} parameters",
+        numbers={
+            f"validation {metric.name}": f"{metric.text(row.validation)}, {_epochs(settings)}",
+            "with these weights": f"{metric.text(trained.validations[-1])}, after the last epoch",
+            f"test {metric.name}": _tested(metric, test, is_tested=is_tested),
+            "parameters": parameters,
+            "found as": search,
+        },
+        note=""
+        if is_reproduced
+        else "The weights are of another training from the same seed, which did not repeat the "
+        "validation figures of the search exactly, as happens on other processors.",
     )
+
+
+def _epochs(settings: SearchSettings) -> str:
+    training = settings.training
+    num_last = min(training.num_epochs, training.reward_epochs)
+    which = f"the best of the last {num_last}" if num_last > 1 else "after the last"
+    return f"{which} of {counted(training.num_epochs, 'epoch')}"
+
+
+def _tested(metric: Metric, test: float | None, *, is_tested: bool) -> str:
+    if test is None:
+        return "not tested"
+    what = "tested once" if is_tested else "tested once, with other weights"
+    return f"{metric.text(test)}, {what}"

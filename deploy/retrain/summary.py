@@ -9,6 +9,7 @@ from statistics import mean, median
 
 from child.metric import Metric
 from deploy.count import counted
+from deploy.export.final_export import RETRAINED, final_name
 from deploy.retrain.after_search import RetrainResult
 from deploy.retrain.retraining import Outcome
 from deploy.settings import SearchSettings, SplitData
@@ -41,8 +42,8 @@ def _lines(
         f"trained on {num_train:,}"
     )
     for outcome in result.grid[:NUM_SHOWN]:
-        candidate = outcome.candidate
-        yield f"{_validation(outcome, metric):>13}  trial {candidate.trial.trial}, {candidate.point}"
+        of = f"trial {outcome.candidate.trial.trial}, {outcome.candidate.point}"
+        yield f"{_validation(outcome, metric):>13}  {of}"
     if left := len(result.grid) - NUM_SHOWN:
         num_infeasible = sum(not outcome.is_feasible for outcome in result.grid)
         noted = f", of which {num_infeasible:,} could not be trained" if num_infeasible else ""
@@ -66,7 +67,12 @@ def _lines(
             f"  in search    {_text(metric, result.searched)}: the network that the search tested"
         )
     yield ""
-    yield f"Next           {program} export {shlex.quote(str(path))} retrained -o network"
+    run = shlex.quote(str(path))
+    firsts = [outcome.records[0] for outcome in result.final if outcome.tests]
+    for number, record in enumerate(firsts):
+        name = RETRAINED if len(firsts) == 1 else final_name(record)
+        label = "Next" if not number else ""
+        yield f"{label:<14} {program} export {run} {name} -o network"
 
 
 def _final(outcome: Outcome, metric: Metric) -> Iterator[str]:

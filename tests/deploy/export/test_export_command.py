@@ -20,7 +20,7 @@ from controller.baseline import Baseline
 from controller.ledger import Ledger
 from controller.records import SearchRecord
 from deploy.cli import main
-from deploy.export import onnx_file, trial_export
+from deploy.export import onnx_file, planning, trial_export
 from deploy.export.errors import ExportError
 from deploy.known_architecture import known_architecture
 from deploy.run import Run
@@ -349,7 +349,7 @@ def test_model_that_answers_otherwise_than_its_network_is_not_given_out(
     images, export, tmp_path, monkeypatch
 ):
     images.keep()
-    whole = trial_export.image_plan
+    whole = planning.image_plan
 
     def wrong(*arguments):
         plan = whole(*arguments)
@@ -357,7 +357,7 @@ def test_model_that_answers_otherwise_than_its_network_is_not_given_out(
         text = text.replace("F.relu", "torch.tanh", 1)
         return replace(plan, source=replace(plan.source, classes=(text,)))
 
-    monkeypatch.setattr(trial_export, "image_plan", wrong)
+    monkeypatch.setattr(planning, "image_plan", wrong)
     code, said, _ = export(images.run)
     assert code == 1
     assert "model.py answers otherwise than the network it was made of, by" in said
