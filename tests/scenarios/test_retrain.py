@@ -1,0 +1,114 @@
+"""Trainings after a search whose processes are killed: nothing is lost or tested twice."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.runs import SearchProcess, pid_of
+from support.waiting import wait_until
+
+from deploy.run import Run
+
+SETTINGS = [
+    "top=2",
+    "grid={training: {learning_rate: [0.02, 0.05, 0.1]}}",
+    "final.num_epochs=30",
+    "final.max_epochs=30",
+    "final.num_seeds=3",
+    "final.snapshot_every_s=0.5",
+]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """The run of a small search that is over."""
+    path = tmp_path_factory.mktemp("search") / "run"
+    with SearchProcess.new(path, num_trials=4) as search:
+        code, output = search.end(150)
+    assert code == 0, output
+    return path
+
+
+def start(path):
+    given = [part for setting in SETTINGS for part in ("--set", setting)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "nasrl", "retrain", str(path), *given],
+        cwd=path.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def trainings(path):
+    with Run(path).ledger() as ledger:
+        return ledger.trainings()
+
+
+def outcomes(path):
+    return {
+        row.sha256: (row.stage, row.validations, row.losses, row.test) for row in trainings(path)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_retraining_that_is_killed_again_and_again_ends_as_one_that_was_not(searched, tmp_path):
+    whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
+    shutil.copytree(searched, whole)
+    shutil.copytree(searched, killed)
+    process = start(whole)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    expected = outcomes(whole)
+    assert sorted(stage for stage, *_ in expected.values()) == ["final"] * 3 + ["grid"] * 6
+
+    draw, num_kills = random.Random(2), 0
+    for _ in range(40):
+        process = start(killed)
+        try:
+            process.communicate(timeout=draw.uniform(8.0, 16.0))
+            break  # it has ended
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            num_kills += 1
+    assert process.returncode == 0
+    assert num_kills >= 2, "it was never killed"
+    assert outcomes(killed) == expected
+    went_on = [
+        log.name
+        for log in (killed / "logs").glob("final-*.log")
+        if len(re.findall(r"process \d+$", log.read_text(), re.M)) > 1
+    ]
+    assert went_on, "no final training was interrupted"
+    assert list((killed / "networks").glob("*.snapshot")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_training_whose_process_is_killed_goes_on_from_its_snapshot(searched, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(searched, path)
+    process = start(path)
+    snapshots = path / "networks"
+    wait_until(lambda: list(snapshots.glob("*.snapshot")), "a snapshot", 120)
+    name = next(snapshots.glob("*.snapshot")).stem
+    victim = pid_of(path, name)
+    os.kill(victim, signal.SIGKILL)
+
+    output, _ = process.communicate(timeout=200)
+
+    assert process.returncode == 0, output
+    assert len(trainings(path)) == 9
+    log = (path / "logs" / f"{name}.log").read_text()
+    epochs = [int(number) for number in re.findall(r"epoch (\d+): loss", log)]
+    lives = [n for n, epoch in enumerate(epochs) if n and epoch <= epochs[n - 1]]
+    assert lives, f"it was not killed in the middle: {epochs}"
+    assert epochs[lives[0]] > 1, "it began anew"
+    assert epochs[-1] == 30
