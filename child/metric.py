@@ -19,6 +19,10 @@ class Metric:
     name: str
     format: str
 
+    @property
+    def is_higher_better(self) -> bool:
+        return self == ACCURACY
+
     def text(self, figure: float) -> str:
         """Give a figure as people read it."""
         return format(figure, self.format)

@@ -87,6 +87,14 @@ class Space(Protocol):
         """Whether lists have anchor points."""
         ...
 
+    def options(self, kind: str) -> Sequence[object]:
+        """Give what each choice of a decision by softmax stands for, such as 3 pixels or tanh.
+
+        Raises:
+            KeyError: there is no decision of that kind.
+        """
+        ...
+
     def positions(self, depth: int) -> Sequence[frozenset[Decision]]:
         """Give, for each step of the longest list up to that depth, what may be decided there.
 

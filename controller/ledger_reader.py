@@ -91,6 +91,12 @@ class LedgerReader:
                 requested_changes=search.requested_changes,
             )
 
+    def code_versions(self) -> dict[str, str]:
+        """Give the versions of what the search runs on, or ran on last, by their names."""
+        with self._read() as connection:
+            versions = connection.execute(sql.select(SEARCH.c.code_versions)).scalar_one()
+        return dict(versions)
+
     def activity(self) -> Activity:
         """Give what the search has done lately."""
         with self._read() as connection:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +15,7 @@ from controller.trial import RECORDED, Trial
 from deploy.count import counted
 from deploy.go_on import go_on_command
 from deploy.launch import SearchResult
+from deploy.reasons import alike_reasons
 from deploy.settings import SearchSettings
 
 MIN_MOVING = 20  # with fewer trials, the means of their quarters are chance
@@ -103,17 +102,14 @@ def _end(progress: Progress) -> str:
 
 def _infeasible(result: SearchResult) -> list[str]:
     """Say why networks could not be trained, the most frequent reasons first."""
-    alike = defaultdict(list)  # reasons that differ in their numbers, by what is before these
-    for trial in result.trials:
-        if trial.state == "infeasible":
-            alike[re.split(r"[\d:]", trial.reason)[0]].append(shorten(trial.reason, MAX_WIDTH))
-    kinds = sorted(alike.values(), key=len, reverse=True)
-    if result.has_no_network:
-        reasons = [f"{len(kind):>13}  {kind[0]}" for kind in kinds]
-        return ["No network could be trained; how often, and why (the first time):", *reasons]
-    return [
-        f"Infeasible     {sum(map(len, kinds))}: {k[0]} ({len(k)} like this)" for k in kinds[:1]
+    kinds = [
+        (len(alike), shorten(alike[0].reason, MAX_WIDTH)) for alike in alike_reasons(result.trials)
     ]
+    if result.has_no_network:
+        reasons = [f"{number:>13}  {reason}" for number, reason in kinds]
+        return ["No network could be trained; how often, and why (the first time):", *reasons]
+    whole = sum(number for number, _ in kinds)
+    return [f"Infeasible     {whole}: {why} ({number} like this)" for number, why in kinds[:1]]
 
 
 def _next(

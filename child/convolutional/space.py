@@ -52,15 +52,17 @@ class ConvolutionalSpace:
         if {"max_pooling", "average_pooling"} & set(settings.layer_types):
             options |= {"pool_size": settings.pool_sizes, "pool_stride": settings.pool_strides}
         options |= {"learning_rate": settings.learning_rates}
+        self._options = {kind: choices for kind, choices in options.items() if len(choices) > 1}
         self._decisions = {
-            kind: Decision(kind, len(choices))
-            for kind, choices in options.items()
-            if len(choices) > 1
+            kind: Decision(kind, len(choices)) for kind, choices in self._options.items()
         }
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         return tuple(self._decisions.values())
+
+    def options(self, kind: str) -> Sequence[object]:
+        return self._options[kind]
 
     def positions(self, depth: int) -> tuple[frozenset[Decision], ...]:
         """See `child.space.Space`; here nothing stands in a set that cannot be met at its step.

@@ -46,6 +46,9 @@ class RecurrentSpace:
     def decisions(self) -> tuple[Decision, ...]:
         return tuple(self._decisions.values())
 
+    def options(self, kind: str) -> Sequence[object]:
+        return self._options[self._decisions[kind].kind]
+
     @property
     def num_architectures(self) -> int:
         """The number of cells, exactly.

@@ -205,6 +205,15 @@ class TestSpace:
         assert all(decision.num_choices >= 1 for decision in space.decisions)
         assert "anchor" not in kinds
 
+    def test_options_are_one_for_each_choice(
+        self, space: Space, depth: int, num_architectures: int
+    ):
+        for decision in space.decisions:
+            options = space.options(decision.kind)
+            assert len(set(options)) == len(options) == decision.num_choices
+        with pytest.raises(KeyError):
+            space.options("colour")
+
     def test_decisions_all_occur(self, space: Space, depth: int, num_architectures: int):
         met = {
             space.next_decision(choices[:end], depth)

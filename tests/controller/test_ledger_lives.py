@@ -178,6 +178,7 @@ def test_replica_of_a_new_life_has_a_higher_incarnation_and_goes_on_with_its_seq
 def test_new_life_may_have_another_schedule_other_settings_and_other_code(ledger, search):
     owner = ledger.enlist(0, 1).owner
     assert [place.depth for place in ledger.reserve(owner, 2)] == [1, 1]
+    assert ledger.code_versions() == {"nasrl": "0.1.0"}
     ledger.end(1, "stopped")
 
     schedule = ScheduleSettings(num_layers=3, increase=0)
@@ -186,6 +187,7 @@ def test_new_life_may_have_another_schedule_other_settings_and_other_code(ledger
 
     # Those that were reserved keep their depth.
     assert [place.depth for place in ledger.reserve(owner, 4)] == [1, 1, 3, 3]
+    assert ledger.code_versions() == {"nasrl": "9"}
 
 
 def test_new_life_keeps_baseline_metric_and_start_of_the_search(ledger, search, contents):

@@ -40,6 +40,9 @@ class ToySpace:
     def decisions(self) -> tuple[Decision, ...]:
         return self._decisions
 
+    def options(self, kind: str) -> Sequence[object]:
+        return range({each.kind: each.num_choices for each in self._decisions}[kind])
+
     def next_decision(self, choices: Sequence[int], depth: int) -> Decision | None:
         layers = self._layers(choices)
         following = self._next_in_layer([choice for _, choice in layers[-1]])

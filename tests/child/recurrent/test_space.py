@@ -209,3 +209,11 @@ def test_choice_that_does_not_exist_is_refused_with_those_that_do(choices, messa
 def test_cell_outside_the_space_is_not_encoded(cell, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         PAPER.encode(cell)
+
+
+def test_options_are_what_the_choices_stand_for():
+    space = make_space(2, activations=("tanh", "sin", "relu"))
+    assert list(space.options("activation")) == ["tanh", "sin", "relu"]
+    assert list(space.options("cell_index")) == [0, 1, 2]
+    with pytest.raises(KeyError):
+        make_space(2, combinations=("add",)).options("combination")
