@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from deploy.commands.export import export
+from deploy.commands.report import report
 from deploy.commands.reshard import reshard
 from deploy.commands.retrain import retrain
 from deploy.commands.scale import scale
@@ -37,6 +38,7 @@ nasrl.add_command(status)
 nasrl.add_command(trials)
 nasrl.add_command(show)
 nasrl.add_command(retrain)
+nasrl.add_command(report)
 nasrl.add_command(export)
 nasrl.add_command(submit)
 nasrl.add_command(scale)

@@ -112,6 +112,21 @@ class Results:
         task = self.run.settings.task
         return Drawing(task.architecture(self.trial(which).architecture))
 
+    def report(self, path: Path | str, baseline: Run | Path | str | None = None) -> None:
+        """Write a page about the search to a new file, as `nasrl report` does.
+
+        Args:
+            baseline: another run to compare it with.
+
+        Raises:
+            deploy.report.report.ReportError: the two cannot be compared.
+            OSError: the file exists already, or cannot be written.
+        """
+        from deploy.report.report import write_report
+
+        other = Run(baseline) if isinstance(baseline, Path | str) else baseline
+        write_report(self.run, Path(path), other)
+
     def __str__(self) -> str:
         told = "\n".join(f"{what:<10} {text}" for what, text in self.status.lines())
         return f"{self.run.path}\n{told}"

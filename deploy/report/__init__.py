@@ -1,0 +1,1 @@
+"""One page about a search, to be looked at in a browser: `nasrl report`."""

@@ -1,0 +1,73 @@
+"""The best architectures of a search, each once, with their drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from controller.trial import Trial
+from deploy.drawings.drawing import Drawing
+from deploy.report.facts import Facts
+from deploy.report.inline_svg import inline_svg, width_of
+
+NUM_WINNERS = 10
+
+
+@dataclass(frozen=True)
+class Winner:
+    """One of the best: its figures as text, and its drawing.
+
+    details: the equations of a cell. width: of the drawing, in points.
+    """
+
+    rank: int
+    trial: int
+    reward: str
+    validation: str
+    test: str
+    num_parameters: str
+    seconds: str
+    text: str
+    details: str
+    drawing: Markup
+    width: float
+
+
+def winners(facts: Facts) -> list[Winner]:
+    """Give the best different architectures, the best first."""
+    return [
+        _winner(rank, trial, facts) for rank, trial in enumerate(best_trials(facts.trials), start=1)
+    ]
+
+
+def best_trials(trials: Sequence[Trial], number: int = NUM_WINNERS) -> list[Trial]:
+    """Give the completed trials of the highest reward, of every architecture the best alone."""
+    completed = (trial for trial in trials if trial.state == "completed" and trial.architecture)
+    found: dict[str | None, Trial] = {}
+    for trial in sorted(completed, key=lambda trial: (-(trial.reward or 0.0), trial.trial)):
+        found.setdefault(trial.architecture_sha256, trial)
+        if len(found) == number:
+            break
+    return list(found.values())
+
+
+def _winner(rank: int, trial: Trial, facts: Facts) -> Winner:
+    task, metric, test = facts.settings.task, facts.progress.metric, facts.tests.get(trial.trial)
+    architecture = task.architecture(trial.architecture or {})
+    svg = Drawing(architecture).svg()
+    label = f"Drawing of the network of trial {trial.trial}: {trial.architecture_text}"
+    return Winner(
+        rank,
+        trial.trial,
+        reward=f"{trial.reward or 0:.3f}",
+        validation="" if trial.validation is None else metric.text(trial.validation),
+        test="" if test is None else metric.text(test),
+        num_parameters="" if trial.num_parameters is None else f"{trial.num_parameters:,}",
+        seconds="" if trial.seconds is None else f"{trial.seconds:,.1f}",
+        text=trial.architecture_text or "",
+        details=task.details(architecture),
+        drawing=inline_svg(svg, f"drawing-{rank}", label, {}),
+        width=width_of(svg),
+    )
