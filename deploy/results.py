@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.known_trial import KnownTrial, known_trial
 from deploy.run import Run
@@ -59,21 +60,22 @@ class Results:
         Raises:
             MissingLibrary: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingLibrary(
-                "pandas must be installed for this: pip install 'nasrl[notebook]'"
-            ) from error
         with self.run.ledger() as ledger:
             rows, tests = [asdict(trial) for trial in ledger.trials()], ledger.tests()
-        frame = pandas.DataFrame(rows).set_index("trial") if rows else pandas.DataFrame()
-        if not rows:
-            return frame
-        frame["test"] = [tests.get(trial) for trial in frame.index]
-        for name in _TIMES:
-            frame[name] = pandas.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
-        return frame.convert_dtypes()
+        for row in rows:
+            row["test"] = tests.get(row["trial"])
+        return _frame(rows, "trial")
+
+    @property
+    def trainings(self) -> pandas.DataFrame:
+        """All that `nasrl retrain` has trained, a row for each, in the order in which it ended.
+
+        Raises:
+            MissingLibrary: pandas is not installed.
+        """
+        with self.run.ledger() as ledger:
+            rows = [asdict(training) for training in ledger.trainings()]
+        return _frame(rows, "sha256")
 
     def trial(self, which: int | str = "best") -> KnownTrial:
         """Give one trial that has an architecture: by its number, or the best so far.
@@ -89,12 +91,18 @@ class Results:
         Its weights are those that the search kept, of the network that it tested; any other is
         trained again here, and that is printed. Nothing is tested.
 
+        Args:
+            which: the number of a trial, best, or retrained, as `nasrl export` takes them.
+
         Raises:
             deploy.export.errors.ExportError: it has no network, or cannot be trained again.
         """
+        from deploy.export.retrained import is_of_final, retrained_network
         from deploy.export.trained import trained_network
         from deploy.export.trial import trial_to_export
 
+        if is_of_final(str(which)):
+            return retrained_network(self.run, str(which)).network
         known = trial_to_export(self.run, str(which))
         settings = self.run.settings
         architecture = settings.task.architecture(known.architecture)
@@ -136,3 +144,19 @@ class Results:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _frame(rows: Sequence[dict[str, Any]], index: str) -> pandas.DataFrame:
+    """Give rows of a ledger as a data frame; those that there are have the same columns."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingLibrary(
+            "pandas must be installed for this: pip install 'nasrl[notebook]'"
+        ) from error
+    if not rows:
+        return pandas.DataFrame()
+    frame = pandas.DataFrame(rows).set_index(index)
+    for name in frame.columns.intersection(_TIMES):
+        frame[name] = pandas.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
+    return frame.convert_dtypes()

@@ -123,12 +123,15 @@ def _next(
     if result.progress.state != "finished":
         go_on = go_on_command(path, is_job=is_job, program=program)
         return [f"{trials} --top 10", f"{INDENT}{go_on}  # goes on where it stopped"]
+    report = f"{INDENT}{program} report {run} -o report.html  # how it went, for a browser"
+    retrain = f"{INDENT}{program} retrain {run}  # trains the best ones longer, by better settings"
     export = f"{INDENT}{program} export {run} -o network  # the best one, as plain PyTorch and ONNX"
+    found = [f"{trials} --top 10", report, retrain, export]
     more = (f"num_trials={4 * settings.num_trials}", *_without_limits(settings))
     go_on = go_on_command(path, *more, is_job=is_job, program=program)
     if is_job:
         # Another search needs another place for its ledger, which nobody knows here.
-        return [f"{trials} --top 10", export, f"{INDENT}{go_on}  # goes on"]
+        return [*found, f"{INDENT}{go_on}  # goes on"]
     again = f"{INDENT}{program} search {shlex.quote(str(path / 'settings.yaml'))} --set"
     is_random = settings.strategy == "random"
     other, how = ("reinforce", "with") if is_random else ("random", "without")
@@ -139,8 +142,7 @@ def _next(
     }
     anew = "".join(f" --set {name}=null" for name, place in places.items() if place is not None)
     return [
-        f"{trials} --top 10",
-        export,
+        *found,
         f"{again} strategy={other}{anew}  # the same {how} learning",
         f"{INDENT}{go_on}  # goes on",
     ]

@@ -34,8 +34,9 @@ def export(run: Path, trial: str, folder: Path, no_onnx: bool) -> int:
     from child.data.errors import DataError, DownloadFailed
     from controller.errors import LedgerError
     from deploy.export.errors import CannotExport, ExportError
-    from deploy.export.final_export import export_final, is_of_final
+    from deploy.export.final_export import export_final
     from deploy.export.onnx_file import missing_packages
+    from deploy.export.retrained import is_of_final
     from deploy.export.trial_export import export_trial
     from deploy.run import Run, RunError
     from deploy.settings_file import SettingsError

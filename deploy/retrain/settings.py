@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from child.convergence import Convergence
 
+MAX_SEEDS = 1000
+
 
 class FinalSettings(BaseModel):
     """How the best network of the grid is trained to its end, on all data but those of the test."""
@@ -28,7 +30,7 @@ class FinalSettings(BaseModel):
     )
     convergence: Convergence = Convergence()
     num_seeds: int = Field(
-        5, ge=1, le=1000, description="Networks that are trained, each with another seed."
+        5, ge=1, le=MAX_SEEDS, description="Networks that are trained, each with another seed."
     )
     variants: Annotated[tuple[dict[str, Any], ...], Field(strict=False, min_length=1)] = Field(
         ({},),
@@ -68,7 +70,10 @@ class RetrainSettings(BaseModel):
         "trained, of every network."
     )
     num_grid_seeds: int = Field(
-        1, ge=1, le=1000, description="How often, each time with another seed; the mean counts."
+        1,
+        ge=1,
+        le=MAX_SEEDS,
+        description="How often, each time with another seed; the mean counts.",
     )
     final: FinalSettings
 

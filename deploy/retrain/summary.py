@@ -9,7 +9,7 @@ from statistics import mean, median
 
 from child.metric import Metric
 from deploy.count import counted
-from deploy.export.final_export import RETRAINED, final_name
+from deploy.export.retrained import RETRAINED, final_name
 from deploy.retrain.after_search import RetrainResult
 from deploy.retrain.retraining import Outcome
 from deploy.settings import SearchSettings, SplitData

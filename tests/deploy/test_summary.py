@@ -223,8 +223,12 @@ def test_summary_tells_the_staleness_of_samples_where_it_is_another():
 def test_summary_ends_with_commands_for_the_same_search_that_can_be_pasted():
     text = say([trial(1, 0.5)], program=".venv/bin/nasrl", path="/tmp/my run")
     begin = "               .venv/bin/nasrl search"
-    assert text.splitlines()[-4:] == [
+    assert text.splitlines()[-6:] == [
         "Next           .venv/bin/nasrl trials '/tmp/my run' --top 10",
+        "               .venv/bin/nasrl report '/tmp/my run' -o report.html  # how it went, for a "
+        "browser",
+        "               .venv/bin/nasrl retrain '/tmp/my run'  # trains the best ones longer, by "
+        "better settings",
         "               .venv/bin/nasrl export '/tmp/my run' -o network  # the best one, as plain "
         "PyTorch and ONNX",
         f"{begin} '/tmp/my run/settings.yaml' --set strategy=random  # the same without learning",

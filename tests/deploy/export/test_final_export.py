@@ -15,7 +15,8 @@ from controller.search_ledger import SearchLedger
 from controller.seeds import final_seed
 from deploy.cli import main
 from deploy.export.exported import _class_in
-from deploy.export.final_export import final_name
+from deploy.export.retrained import final_name
+from deploy.results import Results
 from deploy.retrain.final_network import FinalNetwork
 
 CPU = torch.device("cpu")
@@ -158,3 +159,22 @@ def test_weights_that_cannot_be_used_are_named(images, export, damage):
     assert code == 2
     assert str(path) in said
     assert not folder.exists()
+
+
+def test_results_have_the_network_and_all_trainings(images):
+    record, _, weights = train(images, 1, 1)
+    other, *_ = train(images, 2, 1)
+    found = Results(images.run)
+
+    network = found.network(final_name(record))
+    assert not network.training
+    for name, values in network.state_dict().items():
+        assert torch.equal(values, torch.tensor(weights[name])), name
+    frame = found.trainings
+    assert list(frame.index) == [record.sha256, other.sha256]
+    assert list(frame["test"]) == [record.test, other.test]
+    assert frame.loc[record.sha256, "recorded_at"].timestamp() == pytest.approx(record.recorded_at)
+
+
+def test_run_that_was_not_retrained_has_no_trainings(images):
+    assert Results(images.run).trainings.empty
