@@ -9,6 +9,7 @@ from typing import Any, Self
 import sqlalchemy as sql
 
 from child.metric import Metric
+from controller.baseline import Baseline
 from controller.database import (
     CHILDREN,
     IS_IN_FLIGHT,
@@ -119,6 +120,7 @@ class LedgerReader:
                 .group_by(TRIALS.c.state),
             )
             curve = _curve(connection)
+            search = connection.execute(sql.select(SEARCH)).one()
             began_at = (
                 connection.execute(sql.select(sql.func.max(LIVES.c.began_at))).scalar() or 0.0
             )
@@ -135,6 +137,9 @@ class LedgerReader:
             max_staleness=max(staleness, default=None),
             num_training=in_flight.get("started", 0),
             num_reserved=in_flight.get("reserved", 0),
+            baseline=Baseline(
+                search.baseline_decay, search.baseline_start, search.baseline_average
+            ).stamp,
         )
 
     def children(self) -> list[ChildAtWork]:

@@ -105,7 +105,8 @@ class Activity:
 
     curve is the mean reward of each part of the search so far, the oldest first: at most 24 equal
     parts of at least 4 trials, of which the last may have fewer. mean_reward and the rates are None
-    before there are any: a rate needs two. staleness is that of every shard.
+    before there are any: a rate needs two. staleness is that of every shard. baseline is what the
+    next reward is compared with.
     """
 
     curve: Sequence[float] = ()
@@ -117,6 +118,7 @@ class Activity:
     max_staleness: int | None = None
     num_training: int = 0
     num_reserved: int = 0
+    baseline: float | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from child.space import Space
 from controller import seeds
 from controller.children import Child, Children
 from controller.errors import NotOwner
+from controller.metrics import ReplicaMetrics
 from controller.records import Enlistment
 from controller.rollout import Rollout
 from controller.rounds import RoundSettings
@@ -80,6 +81,8 @@ class LedgerOfReplica(Protocol):
 class ControllerReplica:
     """One of K loops that search side by side and never wait for each other.
 
+    metrics: what is counted of its life.
+
     Threads: `drain` may be called by any, at any time; all else by one.
     """
 
@@ -113,6 +116,8 @@ class ControllerReplica:
         self._is_draining = threading.Event()
         self._taken_over: Enlistment | None = ledger.enlist(replica, life)
         self._owner = self._taken_over.owner
+        self.metrics = ReplicaMetrics(replica)
+        self.metrics.began(self._owner.incarnation)
         self._in_flight: dict[int, Sampled] = {}
         self._rewarded = [Rewarded.before(trial) for trial in self._taken_over.unpushed]
 
@@ -209,6 +214,7 @@ class ControllerReplica:
         for one, start in zip(sampled, starts, strict=True):
             if one.trial in known:
                 logger.info("trial %d: the reward of its architecture is known", one.trial)
+                self.metrics.reused()
                 self._rewarded.append(Rewarded(one, known[one.trial]))
             else:
                 self._train(one, start.seed)
@@ -241,16 +247,18 @@ class ControllerReplica:
                 logger.warning("the result of trial %d is not needed any more", trial)
                 continue
             logger.info("trial %d: %s, reward %.4f", trial, result.state, result.reward)
+            self.metrics.recorded(result)
             self._rewarded.append(Rewarded(sampled, stamp))
 
     def _push(self, shards: ShardClient) -> None:
         """Push the rewards of all recorded trials, by the name that the ledger gives."""
-        versions, gradient = gradient_of(
-            self._rewarded,
-            self._strategy,
-            partial(self._insist, shards.pull),
-            is_corrected=self._rounds.correction == "clip",
-        )
+        with self.metrics.computing():
+            versions, gradient = gradient_of(
+                self._rewarded,
+                self._strategy,
+                partial(self._insist, shards.pull),
+                is_corrected=self._rounds.correction == "clip",
+            )
         of_trials = [one.sampled.versions for one in self._rewarded]
         # The number of shards may have changed since, between two lives of the search.
         comparable = [each for each in of_trials if len(each) == len(versions)]
@@ -301,12 +309,14 @@ class ControllerReplica:
             except StalePush as refusal:
                 # Whenever this happens, another replica's push was accepted: the search goes on.
                 logger.info("computing the gradient again: %s", refusal)
-                versions, gradient = gradient_of(
-                    rewarded,
-                    self._strategy,
-                    partial(self._insist, shards.pull),
-                    is_corrected=True,
-                )
+                self.metrics.refused()
+                with self.metrics.computing():
+                    versions, gradient = gradient_of(
+                        rewarded,
+                        self._strategy,
+                        partial(self._insist, shards.pull),
+                        is_corrected=True,
+                    )
                 # A shard that has gone back is behind what its rollouts were sampled with.
                 sample_versions = oldest([versions, sample_versions])
                 packed = wire.pack(gradient)
@@ -318,6 +328,7 @@ class ControllerReplica:
             [answer.staleness for answer in answers],
             [answer.sample_staleness for answer in answers],
         )
+        self.metrics.pushed([one.stamp.reward for one in rewarded], answers)
 
     def _insist(self, call: Callable[[], T]) -> T:
         """Call until the shards can be reached: whoever replaces them needs time."""
@@ -326,6 +337,7 @@ class ControllerReplica:
                 return call()
             except ShardUnavailable as error:
                 logger.warning("waiting for the shards: %s", error)
+                self.metrics.unanswered()
                 self._ledger.renew(self._owner)
 
     def _decisions(self, rollout: Rollout, depth: int) -> Iterable[tuple[str, int]]:

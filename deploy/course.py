@@ -17,6 +17,7 @@ from deploy.go_on import is_in_job
 from deploy.heartbeat import Heartbeat
 from deploy.resume import resumed_settings
 from deploy.run import Run, RunError
+from deploy.search_metrics import SearchMetrics
 from deploy.settings import SearchSettings
 from deploy.settings_file import SettingsError
 from deploy.status import Status
@@ -66,8 +67,16 @@ class Course:
         supervisor: Supervisor,
         watcher: Watcher,
         is_stopping: Callable[[], bool],
+        metrics: SearchMetrics,
+        metrics_addresses: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Take note of whom to ask and to tell.
+
+        Args:
+            metrics_addresses: where the metrics of the search itself are, by its name, if they are
+                anywhere; those of replicas are made known as they come.
+        """
         self.settings = settings  # which may change while the search runs
         self._run = run
         self._ledger = ledger
@@ -75,8 +84,11 @@ class Course:
         self._supervisor = supervisor
         self._watcher = watcher
         self._is_stopping = is_stopping
+        self._metrics = metrics
+        self._metrics_addresses = metrics_addresses
         self._clock = clock
         self._addresses: Sequence[str] = ()
+        self._published: object = None
         self._num_recorded = 0
         self._read_at = clock()
         self._activity = Activity()
@@ -144,19 +156,19 @@ class Course:
         while True:
             self._supervisor.check(wait_s=POLL_S)
             self._heartbeat.check()
-            self._publish(self._known_addresses())
+            self._publish(self._known_addresses(), replicas.metrics_addresses)
             progress = self._progress()
             if progress is None:
                 continue
             self._look_closer(replicas.children)
-            self._watcher.show(
-                Status(
-                    progress,
-                    self._activity,
-                    replicas.children,
-                    time_limit_s=self.settings.time_limit_s,
-                )
+            status = Status(
+                progress,
+                self._activity,
+                replicas.children,
+                time_limit_s=self.settings.time_limit_s,
             )
+            self._watcher.show(status)
+            self._metrics.update(status, replicas.workforce, self._supervisor.deaths)
             if not is_drained and progress.requested_changes:
                 self._see_to(progress.requested_changes, replicas)
             if ending is None:
@@ -280,8 +292,13 @@ class Course:
             return self._addresses
         return tuple(by_shard[shard] for shard in sorted(by_shard))
 
-    def _publish(self, addresses: Sequence[str]) -> None:
-        """Write down where the shards are when that has changed."""
-        if len(addresses) == self.settings.num_shards and addresses != self._addresses:
-            self._addresses = addresses
-            self._run.publish_endpoints(addresses)
+    def _publish(
+        self, addresses: Sequence[str], of_replicas: Mapping[str, str] | None = None
+    ) -> None:
+        """Write down where the shards and the metrics are when that has changed."""
+        if len(addresses) != self.settings.num_shards:
+            return
+        metrics = {**self._metrics_addresses, **(of_replicas or {})}
+        if (addresses, metrics) != self._published:
+            self._addresses, self._published = addresses, (addresses, metrics)
+            self._run.publish_endpoints(addresses, metrics)

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,10 +33,12 @@ from deploy.heartbeat import Heartbeat, await_silence
 from deploy.placement_table import placement_table
 from deploy.run import Run, RunError
 from deploy.scalars import Scalars
+from deploy.search_metrics import SearchMetrics
 from deploy.settings import SearchSettings, SplitData
-from ps.credentials import CredentialsError
+from ps.credentials import CredentialsError, Identity
 from ps.errors import ShardError, StateError
 from ps.folder import shard_folder
+from ps.metrics_page import MetricsPage
 from ps.plan import ShardPlan
 from workers.ledger import spawn_ledger
 from workers.placement import Placement
@@ -143,12 +145,24 @@ def run_search(
         settled = settings.model_copy(update={"shards": shards})
         issue_certificates(settled, run)
         launcher = run.identity("launcher")
+        metrics = SearchMetrics(run.path)
         with (
+            _metrics_page(settled, metrics, launcher) as metrics_addresses,
             _life(run, settings, last, is_new=is_new) as (ledger, heartbeat),
             Scalars(run.ledger_url, run.tensorboard_path),
         ):
             supervisor = Supervisor(watcher.say)
-            course = Course(settled, run, ledger, heartbeat, supervisor, watcher, is_stopping)
+            course = Course(
+                settled,
+                run,
+                ledger,
+                heartbeat,
+                supervisor,
+                watcher,
+                is_stopping,
+                metrics,
+                metrics_addresses,
+            )
             with (
                 _processes(
                     settled, run, setup, heartbeat.life, data, supervisor, placement
@@ -209,6 +223,28 @@ def _life(
                     state: SearchState = "stopped" if is_stopped else "failed"
                     ledger.end(life, state, str(error) or type(error).__name__)
             raise
+
+
+@contextmanager
+def _metrics_page(
+    settings: SearchSettings, metrics: SearchMetrics, identity: Identity | None
+) -> Iterator[Mapping[str, str]]:
+    """Answer Prometheus, where that is wanted; give where, by the name of the search's process."""
+    port = settings.metrics.search_port
+    if port is None:
+        yield {}
+        return
+    host = settings.shards.host_on(ray.util.get_node_ip_address())
+    try:
+        page = MetricsPage(metrics.registry, host, port, identity)
+    except OSError as error:
+        raise SearchRefused(
+            f"metrics.search_port={port}: must be one that the search can listen on at {host}: "
+            f"{error.strerror or error}; give another, or 0 for any that is free"
+        ) from error
+    with page:
+        logger.info("metrics at %s/metrics", page.address)
+        yield {"search": page.address}
 
 
 @contextmanager
@@ -277,7 +313,8 @@ def _processes(
             children=settings.children,
             rounds=settings.rounds,
             placement=placement,
-            addresses=tuple(settings.shards.addresses),
+            shards=settings.shards,
+            metrics=settings.metrics,
         )
         search_data = ray.put(data.search)  # a child never sees the test data
         replicas = ReplicaSet(

@@ -23,6 +23,7 @@ CHANGEABLE = (
     "children",
     "client",
     "shards",
+    "metrics",
 )
 
 # What is in a section that may change, and may not itself; and whatever deserves its own reason.

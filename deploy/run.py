@@ -6,10 +6,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import sqlalchemy as sql
 import yaml
@@ -45,6 +45,11 @@ class NoEndpoints(RunError):
         self.path = path
 
 
+class _Endpoints(TypedDict):
+    shards: tuple[str, ...]
+    metrics: dict[str, str]
+
+
 class Run:
     """One search on disk.
 
@@ -55,7 +60,7 @@ class Run:
                     was killed, the newest are in ledger.sqlite-wal beside it
     shards/         the state of each shard: its journal and its checkpoints
     certificates/   the search's certificate authority and who it vouches for, where TLS is on
-    endpoints.json  where the shards listen, while the search lives
+    endpoints.json  where the shards listen, and where metrics are, while the search lives
     networks/       the weights of the network that was tested
     logs/           one file for each process
     tensorboard/    the figures of the trials, for TensorBoard
@@ -273,9 +278,16 @@ class Run:
         shutil.rmtree(self.path)
         return True
 
-    def publish_endpoints(self, addresses: Sequence[str]) -> None:
-        """Make known that shard i listens at addresses[i]."""
-        _write_whole(self._endpoints_path, json.dumps({"shards": list(addresses)}))
+    def publish_endpoints(
+        self, addresses: Sequence[str], metrics: Mapping[str, str] | None = None
+    ) -> None:
+        """Make known that shard i listens at addresses[i].
+
+        Args:
+            metrics: where the metrics of the other processes are, by their names.
+        """
+        endpoints = {"shards": list(addresses), "metrics": dict(metrics or {})}
+        _write_whole(self._endpoints_path, json.dumps(endpoints))
 
     def withdraw_endpoints(self) -> None:
         """Make known that the shards are gone."""
@@ -290,14 +302,20 @@ class Run:
             NoEndpoints: the search is over, or has not started its shards yet.
             RunError: the settings cannot be read any more.
         """
-        try:
-            return tuple(json.loads(self._endpoints_path.read_text(encoding="utf-8"))["shards"])
-        except FileNotFoundError as error:
-            if addresses := self._given_addresses():
-                return addresses
-            raise NoEndpoints(self.path) from error
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{self._endpoints_path} cannot be read: {error}; try again") from error
+        if (published := self._published()) is not None:
+            return published["shards"]
+        if addresses := self._given_addresses():
+            return addresses
+        raise NoEndpoints(self.path)
+
+    def metrics_endpoints(self) -> dict[str, str]:
+        """Give where the metrics are of the processes that have any, by their names; not of shards.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
+        published = self._published()
+        return {} if published is None else published["metrics"]
 
     @property
     def time_limit_s(self) -> float | None:
@@ -317,6 +335,15 @@ class Run:
         """
         base = self._shard_setting("metrics_port_base")
         return base + shard if isinstance(base, int) and base else None
+
+    def _published(self) -> _Endpoints | None:
+        try:
+            found = json.loads(self._endpoints_path.read_text(encoding="utf-8"))
+            return {"shards": tuple(found["shards"]), "metrics": dict(found.get("metrics", {}))}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{self._endpoints_path} cannot be read: {error}; try again") from error
 
     def _given_addresses(self) -> tuple[str, ...]:
         try:

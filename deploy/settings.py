@@ -34,6 +34,7 @@ from ps.optimizer import AdamSettings, OptimizerSettings
 from ps.plan import UpdateSettings
 from ps.server import ServerSettings
 from workers.children_settings import ChildrenSettings
+from workers.metrics_settings import MetricsSettings
 
 MAX_DEPTH = 1000
 
@@ -93,6 +94,7 @@ class SearchSettings(BaseModel, ABC):
     updates: UpdateSettings = UpdateSettings()
     shards: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     data: Any
     training: TrainingSettings
@@ -168,21 +170,31 @@ class SearchSettings(BaseModel, ABC):
         return self
 
     @model_validator(mode="after")
-    def _every_shard_has_ports_of_its_own(self) -> Self:
-        port_base, metrics_port_base = self.shards.port_base, self.shards.metrics_port_base
-        highest = MAX_PORT + 1 - self.num_shards
-        for name, base in (("port_base", port_base), ("metrics_port_base", metrics_port_base)):
-            if base is not None and base > highest:
+    def _every_process_has_ports_of_its_own(self) -> Self:
+        taken: list[tuple[str, int, int]] = []
+        for name, base, who in (
+            ("shards.port_base", self.shards.port_base, "shard"),
+            ("shards.metrics_port_base", self.shards.metrics_port_base, "shard"),
+            ("metrics.replica_port_base", self.metrics.replica_port_base, "replica"),
+            ("metrics.search_port", self.metrics.search_port, ""),
+        ):
+            if not base:
+                continue
+            number, count = (1, "") if not who else (getattr(self, f"num_{who}s"), f"num_{who}s")
+            highest = MAX_PORT + 1 - number
+            if base > highest:
                 raise ValueError(
-                    f"shards.{name}={base}: must be at most {highest}, since shard i of "
-                    f"num_shards={self.num_shards} has port {name} + i"
+                    f"{name}={base}: must be at most {highest}, since {who} i of "
+                    f"{count}={number} has port {name.partition('.')[2]} + i"
                 )
-        if port_base and metrics_port_base and abs(port_base - metrics_port_base) < self.num_shards:
-            raise ValueError(
-                f"shards.metrics_port_base={metrics_port_base}: must be at least "
-                f"num_shards={self.num_shards} away from port_base={port_base}; shards of one host "
-                "would want the same port"
-            )
+            for other, first, size in taken:
+                if base < first + size and first < base + number:
+                    raise ValueError(
+                        f"{name}={base}: must be below {first - number + 1} or above "
+                        f"{first + size - 1}, since {other}={first}; processes of one host would "
+                        "want the same port"
+                    )
+            taken.append((name, base, number))
         return self
 
     @model_validator(mode="after")

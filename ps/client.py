@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import grpc
 import numpy as np
@@ -78,6 +78,13 @@ class _PastLife(Exception):
     """An older life of a shard has answered, which nobody may listen to any more."""
 
 
+class CallObserver(Protocol):
+    """Whoever is told of the calls of a client."""
+
+    def __call__(self, method: str, seconds: float, num_attempts: int) -> None:
+        """Take note of a call to all shards, such as Push, with its resends and waits."""
+
+
 class ShardClient:
     """A connection to all shards of a search.
 
@@ -96,6 +103,7 @@ class ShardClient:
         settings: ClientSettings,
         identity: Identity | None = None,
         acknowledged: Sequence[int] = (),
+        observe: CallObserver | None = None,
     ) -> None:
         """Remember where shard i listens: at addresses[i], host:port.
 
@@ -105,6 +113,8 @@ class ShardClient:
             identity: whose certificate to show; None talks without TLS.
             acknowledged: the version that each shard is known to have acknowledged to others; a
                 shard that has less is refused.
+            observe: is told of every call when it is over; a client with one cannot be pickled
+                unless that can.
 
         Raises:
             ValueError: not one address for each shard.
@@ -117,10 +127,12 @@ class ShardClient:
         self._addresses = addresses
         self._settings = settings
         self._identity = identity
+        self._observe = observe
         self._known = [
             _Known(version=acknowledged[shard] if acknowledged else 0)
             for shard in range(layout.num_shards)
         ]
+        self._num_attempts = 0  # of the call under way
         self._connections: list[ShardConnection] = []
         self._unreached: list[int] = []  # the shards that the last call gave up on
         self._threads: ThreadPoolExecutor | None = None
@@ -320,12 +332,29 @@ class ShardClient:
     ) -> list[T]:
         """Make one call to every shard; give the answers in the order of the shards."""
         self._open()
+        began, self._num_attempts = time.monotonic(), 1
+        answers: dict[int, T] = {}
+        try:
+            self._ask_all(method, timeout_s, ask, answers)
+        finally:
+            if self._observe is not None:
+                self._observe(method, time.monotonic() - began, self._num_attempts)
+        return [answers[shard] for shard in range(self._layout.num_shards)]
+
+    def _ask_all(
+        self,
+        method: str,
+        timeout_s: float,
+        ask: Callable[[int, ShardConnection], T],
+        answers: dict[int, T],
+    ) -> None:
+        """Put the answers of all shards into a mapping, in as many attempts as it takes."""
         for shard in self._unreached:
             self._reconnect(shard)
         self._unreached = []
-        answers: dict[int, T] = {}
         missing = list(range(self._layout.num_shards))
         for attempt in range(1, self._settings.max_attempts + 1):
+            self._num_attempts = attempt
             attempts = self._at_once(missing, partial(self._attempt, method, ask))
             failed: dict[int, grpc.RpcError | _PastLife] = {}
             for shard, outcome in zip(missing, attempts, strict=True):
@@ -346,7 +375,6 @@ class ShardClient:
             self._at_once(missing, partial(self._look_up, timeout_s=timeout_s))
         if attempt > 1:
             logger.warning("%s was answered by all shards at attempt %d", method, attempt)
-        return [answers[shard] for shard in range(self._layout.num_shards)]
 
     def _attempt(
         self, method: str, ask: Callable[[int, ShardConnection], T], shard: int

@@ -36,6 +36,7 @@ class ShardHealth:
         # Both are guarded by the lock.
         self._watchers: set[Any] = set()
         self._is_draining = False
+        self._has_begun = False
         self._servicer = health.HealthServicer()
         self._servicer.Check = _on_threads(self._check_threads, self._servicer.Check)
         self._servicer.Watch = _on_threads(
@@ -52,8 +53,14 @@ class ShardHealth:
         schema.ServerReflectionInfo = _on_threads(self._watch_threads, schema.ServerReflectionInfo)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(schema, server)
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether Pull and Push can succeed."""
+        return self._has_begun and not self._is_draining
+
     def serve(self) -> None:
         """Say from now on that Pull and Push can succeed."""
+        self._has_begun = True
         self._servicer.set(wire.SERVICE, SERVING)
 
     def drain(self) -> None:

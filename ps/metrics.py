@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ps.credentials import Identity
 from ps.push import PushAnswer
 
 _SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -45,6 +44,7 @@ class ShardMetrics:
         failed = self._counter("failed_uploads", "Checkpoints not copied to their URL.")
         self._failed_uploads = failed.labels(self._shard)
         self._recovery = self._gauge("recovery_seconds", "How long this life took to begin.")
+        self._is_serving = self._gauge("is_serving", "Whether its health is SERVING: 1, or 0.")
         self._version = self._gauge("version", "Pushes accepted since the search began.")
         self._epoch = self._gauge("epoch", "Which life of the shard this is; 0 without a disk.")
         self._journal = self._gauge("journal_bytes", "Journal since the last checkpoint.")
@@ -98,6 +98,10 @@ class ShardMetrics:
         self._version.set_function(version)
         self._journal.set_function(journal_bytes)
 
+    def watch_health(self, is_serving: Callable[[], bool]) -> None:
+        """Ask this for the health of the shard whenever somebody looks."""
+        self._is_serving.set_function(is_serving)
+
     def watch_calls(self, calls: Callable[[], int]) -> None:
         """Ask this for the calls under way whenever somebody looks."""
         self._calls.set_function(calls)
@@ -105,39 +109,6 @@ class ShardMetrics:
     def turned_away(self) -> None:
         """Count a call that was refused because of overload."""
         self._turned_away.inc()
-
-    def serve(self, host: str, port: int, identity: Identity | None) -> Callable[[], None]:
-        """Answer Prometheus at /metrics, over TLS with client certificates if there is an identity.
-
-        Args:
-            port: 0 takes a free one.
-
-        Returns:
-            What stops it.
-
-        Raises:
-            OSError: the address cannot be bound.
-        """
-        if identity is None:
-            server, thread = start_http_server(port, host, self.registry)
-        else:
-            server, thread = start_http_server(
-                port,
-                host,
-                self.registry,
-                certfile=str(identity.certificate),
-                keyfile=str(identity.key),
-                client_cafile=str(identity.authority),
-                client_auth_required=True,
-            )
-
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        self.port = server.server_port
-        return stop
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"nasrl_shard_{name}", text, ("shard", *labels), registry=self.registry)

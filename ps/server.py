@@ -6,7 +6,7 @@ import errno
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Self
@@ -22,6 +22,7 @@ from ps.disk import Disk
 from ps.errors import StateError
 from ps.health import ShardHealth
 from ps.metrics import ShardMetrics
+from ps.metrics_page import MetricsPage
 from ps.plan import ShardPlan
 from ps.servicer import ParameterShardServicer
 from ps.shard import Shard
@@ -111,9 +112,18 @@ class ServerSettings(StorageSettings):
         Args:
             node: the address of its node.
         """
-        host = {_AUTO: _LOOPBACK, _NODE: node}.get(self.host, self.host)
+        host = self.host_on(node)
         port = 0 if self.port_base is None else self.port_base + shard
-        return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+        return f"{host}:{port}"
+
+    def host_on(self, node: str = _LOOPBACK) -> str:
+        """Give what to listen on, as it stands before a port.
+
+        Args:
+            node: the address of the node.
+        """
+        host = {_AUTO: _LOOPBACK, _NODE: node}.get(self.host, self.host)
+        return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
     def metrics_port(self, shard: int) -> int | None:
         """Give the port for a shard's metrics; 0 is any that is free, None is none."""
@@ -201,8 +211,9 @@ class ShardServer:
         self._lock = threading.Lock()
         self._is_closed = False  # guarded by the lock
         self.metrics = ShardMetrics(plan.shard)
-        self._stop_metrics: Callable[[], None] = lambda: None
+        self._metrics_page: MetricsPage | None = None
         self._health = ShardHealth(plan.shard)
+        self.metrics.watch_health(lambda: self._health.is_serving)
         self._threads = ThreadPoolExecutor(
             settings.num_calls + _SPARE_THREADS, f"shard-{plan.shard}"
         )
@@ -289,10 +300,11 @@ class ShardServer:
             raise OSError(f"address {address}: cannot be listened on: {error}") from error
         if metrics_port is not None:
             try:
-                self._stop_metrics = self.metrics.serve(bare_host, metrics_port, identity)
+                page = MetricsPage(self.metrics.registry, host, metrics_port, identity)
             except OSError as error:
                 raise _unbindable(f"metrics_port={metrics_port} at {host}", error) from error
-            logger.info("%s: metrics at %s:%d/metrics", plan.who, host, self.metrics.port)
+            self._metrics_page, self.metrics.port = page, page.port
+            logger.info("%s: metrics at %s/metrics", plan.who, page.address)
         return f"{host}:{port}"
 
     def _end(self, failure: StateError) -> None:
@@ -305,7 +317,8 @@ class ShardServer:
         self._server.stop(drain_timeout_s).wait()
         self._threads.shutdown()
         self._health.close()
-        self._stop_metrics()
+        if self._metrics_page is not None:
+            self._metrics_page.close()
 
 
 def _check_bindable(address: str, host: str, port: int) -> None:

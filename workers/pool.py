@@ -69,7 +69,9 @@ class ChildPool:
     GPU that it shares is trained again alone there, and is infeasible only if that fails. A worker
     that cannot be constructed is tried again later, perhaps on another node: see `PoolStatus`.
 
-    Threads: `resize` and `status` may be called from any; all else by one.
+    num_deaths: workers that died so far, in training or not.
+
+    Threads: `resize`, `status` and `num_deaths` may be called from any; all else by one.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ChildPool:
         self._workers: list[_Worker] = []
         self._waiting: deque[Child] = deque()
         self._deaths: Counter[int] = Counter()
+        self.num_deaths = 0
         self._needs_to_be_alone: set[int] = set()
         self._fill_at = 0.0  # no worker is started before
         self._unborn = ""
@@ -231,6 +234,7 @@ class ChildPool:
         """Let a worker that has died go, and give its trial to another, or up."""
         self._workers.remove(worker)
         ray.kill(worker.actor)
+        self.num_deaths += 1
         child = worker.child
         if child is None:
             logger.warning("an idle worker died: %s", reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import ray
 import torch
 
 from child.space import Space
@@ -23,14 +25,19 @@ from controller.strategy import Strategy
 from ps.client import ClientSettings, ShardClient
 from ps.credentials import Identity
 from ps.layout import Layout
+from ps.metrics_page import MetricsPage
+from ps.server import ServerSettings
 from workers.child import spawn_child_worker
 from workers.children_settings import ChildrenSettings
+from workers.metrics_settings import MetricsSettings
 from workers.placement import Placement
 from workers.pool import ChildPool, PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import control
 from workers.remote_ledger import RemoteLedger
 from workers.slots import Slot
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,19 @@ class ReplicaPlan:
     children: ChildrenSettings
     rounds: RoundSettings
     placement: Placement
-    addresses: tuple[str, ...]  # of shards that somebody else starts; empty: the ledger knows them
+    shards: ServerSettings  # with addresses; where it has none, the ledger knows them
+    metrics: MetricsSettings
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """How a replica is doing: its child workers, and where its metrics are.
+
+    metrics_address is None where it has none.
+    """
+
+    pool: PoolStatus
+    metrics_address: str | None = None
 
 
 class ReplicaProcess:
@@ -95,13 +114,17 @@ class ReplicaProcess:
             plan.children.per_replica,
             plan.rounds,
         )
+        self._metrics = self._open_metrics(replica)
 
     def run(self) -> None:
         """Run until no place in the budget is free or until drained."""
         torch.set_num_threads(1)
         plan = self._plan
-        addresses = plan.addresses or self._published
-        with ShardClient(plan.layout, addresses, plan.client, self._identity) as shards:
+        addresses = plan.shards.addresses or self._published
+        observe = self._replica.metrics.called
+        with ShardClient(
+            plan.layout, addresses, plan.client, self._identity, observe=observe
+        ) as shards:
             self._replica.run(shards)
 
     @control
@@ -120,14 +143,43 @@ class ReplicaProcess:
         self._children.resize(slots)
 
     @control
-    def status(self) -> PoolStatus:
-        """Say what child workers there are."""
-        return self._children.status
+    def status(self) -> ReplicaStatus:
+        """Say what child workers there are, and where the metrics are."""
+        page = self._metrics
+        return ReplicaStatus(self._children.status, None if page is None else page.address)
+
+    def _open_metrics(self, replica: int) -> MetricsPage | None:
+        """Answer Prometheus, if that is wanted and can be: it is no reason not to search."""
+        port = self._plan.metrics.replica_port(replica)
+        if port is None:
+            return None
+        metrics = self._replica.metrics
+        metrics.watch_workers(
+            lambda: _workers(self._children.status), lambda: self._children.num_deaths
+        )
+        host = self._plan.shards.host_on(ray.util.get_node_ip_address())
+        try:
+            page = MetricsPage(metrics.registry, host, port, self._identity)
+        except (OSError, OverflowError) as error:
+            logger.warning("port %d at %s: metrics cannot be there: %s", port, host, error)
+            return None
+        logger.info("metrics at %s/metrics", page.address)
+        return page
 
     def _published(self) -> Sequence[str]:
         """Give where the shards are now, as far as they have said it."""
         known = self._ledger.addresses()
         return [known.get(shard, "") for shard in range(self._plan.layout.num_shards)]
+
+
+def _workers(status: PoolStatus) -> dict[str, int]:
+    return {
+        "placed": status.wanted.total(),
+        "ready": status.ready.total(),
+        "starting": status.starting.total(),
+        "leaving": status.num_leaving,
+        "training": len(status.training),
+    }
 
 
 def _strategy(plan: ReplicaPlan, space: Space) -> Strategy:

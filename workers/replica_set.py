@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,26 @@ from workers.children_settings import ChildrenSettings
 from workers.pool import PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import result_of, spawn
-from workers.replica import ReplicaPlan, ReplicaProcess
+from workers.replica import ReplicaPlan, ReplicaProcess, ReplicaStatus
 from workers.seats import Seats
 from workers.supervisor import ProcessFailed, Supervised, Supervisor
 
 LOOK_EVERY_S = 2.0  # at the nodes, and at what the replicas say of their workers
 # How long the search goes on while no child worker can be constructed any more.
 BARREN_S = 600.0
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """How many replicas and child workers a search has; those that finish are not counted.
+
+    workers: wanted, as the settings say; placed, where there is room for them; ready, starting and
+    leaving, as the replicas have told last.
+    """
+
+    replicas_wanted: int
+    replicas_alive: int
+    workers: Mapping[str, int]
 
 
 class ReplicaSet:
@@ -67,6 +80,7 @@ class ReplicaSet:
         self._finishing: dict[int, Supervised] = {}
         self._asked: dict[int, Any] | None = None  # references to what the replicas say
         self._children: Sequence[ChildAtWork] = ()
+        self._told: Mapping[int, ReplicaStatus] = {}  # at the last look
         self._look_at = clock() + self._look_every_s
         placement = plan.placement
         self._allotment = Allotment(
@@ -92,6 +106,31 @@ class ReplicaSet:
     def children(self) -> Sequence[ChildAtWork]:
         """The children in training, as of the last look."""
         return self._children
+
+    @property
+    def workforce(self) -> Workforce:
+        """How many replicas and child workers there are, as of the last look."""
+        pools = [told.pool for told in self._told.values()]
+        return Workforce(
+            self._num_replicas,
+            sum(process.is_alive for process in self._replicas),
+            {
+                "wanted": self._num_replicas * self._plan.children.per_replica,
+                "placed": sum(share.total() for share in self._allotment.shares),
+                "ready": sum(pool.ready.total() for pool in pools),
+                "starting": sum(pool.starting.total() for pool in pools),
+                "leaving": sum(pool.num_leaving for pool in pools),
+            },
+        )
+
+    @property
+    def metrics_addresses(self) -> dict[str, str]:
+        """Where the metrics of each replica are, by its name, as of the last look."""
+        return {
+            f"replica-{replica}": told.metrics_address
+            for replica, told in sorted(self._told.items())
+            if told.metrics_address is not None
+        }
 
     @property
     def demand(self) -> tuple[dict[str, float], int]:
@@ -165,17 +204,19 @@ class ReplicaSet:
         known = self._known_statuses()
         if known is None:
             return
-        statuses = [known.get(replica) for replica in range(len(self._replicas))]
+        self._told = known
+        pools = {replica: status.pool for replica, status in known.items()}
+        statuses = [pools.get(replica) for replica in range(len(self._replicas))]
         self._check_births([status for status in statuses if status is not None])
-        is_leaving = any(known[replica].training for replica in self._finishing if replica in known)
+        is_leaving = any(pools[replica].training for replica in self._finishing if replica in pools)
         nodes = self._plan.placement.nodes()
         if self._allotment.update(nodes, statuses, is_leaving=is_leaving):
             self._resize()
         self._tell()
         self._children = [
             ChildAtWork(replica, *training)
-            for replica, status in known.items()
-            for training in status.training
+            for replica, pool in pools.items()
+            for training in pool.training
         ]
         self._look_at = self._clock() + self._look_every_s
 
@@ -233,8 +274,8 @@ class ReplicaSet:
         self._supervisor.end(process)
         self._seats.leave(f"replica {replica}")
 
-    def _known_statuses(self) -> dict[int, PoolStatus] | None:
-        """Give what the replicas say of their workers, once all have said it.
+    def _known_statuses(self) -> dict[int, ReplicaStatus] | None:
+        """Give what the replicas say of themselves, once all have said it.
 
         Those that wait for room themselves are left out.
         """

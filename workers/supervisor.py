@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,7 @@ class Supervised:
         """
         self.name = name
         self.actor: Any = None
+        self.num_deaths = 0
         self._spawn = spawn
         self._begin_work = work
         self._is_restarted = is_restarted
@@ -77,7 +79,12 @@ class Supervised:
     @property
     def has_lived(self) -> bool:
         """Whether it has answered, in any of its lives."""
-        return self._has_lived or (self.actor is not None and self._pulse.has_answered)
+        return self._has_lived or self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has answered in this life, and was not found dead since."""
+        return self.actor is not None and self._pulse.has_answered
 
     @property
     def has_room(self) -> bool:
@@ -148,6 +155,7 @@ class Supervised:
         is_late = isinstance(error, ProcessDied) and error.is_at_start and cause is None
         is_waiting = is_late and not self._has_room()
         is_late = is_late and not is_waiting
+        self.num_deaths += not is_waiting
         is_failed_start = is_late or getattr(cause, "actor_init_failed", False)
         self._num_failed_starts = self._num_failed_starts + 1 if is_failed_start else 0
         if self._num_failed_starts >= MAX_FAILED_STARTS:
@@ -194,6 +202,15 @@ class Supervisor:
         self.say = say
         self._clock = clock
         self._processes: list[Supervised] = []
+        self._past_deaths: Counter[str] = Counter()
+
+    @property
+    def deaths(self) -> Counter[str]:
+        """How often the processes of each name have died so far."""
+        deaths = self._past_deaths.copy()
+        for process in self._processes:
+            deaths[process.name] += process.num_deaths
+        return +deaths
 
     def start(
         self,
@@ -214,6 +231,7 @@ class Supervisor:
         """End a process at once, and look after it no more."""
         process.kill()
         self._processes.remove(process)
+        self._past_deaths[process.name] += process.num_deaths
 
     def check(self, wait_s: float = 0.0) -> None:
         """Look at all processes; waits at most so long for something to look at.

@@ -74,8 +74,14 @@ def test_progress_counts_what_is_recorded_and_not_what_runs(ledger):
 
 
 def test_activity_of_a_search_just_begun_is_nothing(ledger):
-    assert ledger.activity() == Activity(curve=[])
+    assert ledger.activity() == Activity(curve=[], baseline=0.0)
     assert ledger.children() == []
+
+
+def test_activity_has_the_baseline_that_the_next_reward_is_compared_with(ledger):
+    owner = ledger.enlist(0, 1).owner
+    record(ledger, owner, [completed(0.5), completed(0.9)])
+    assert ledger.activity().baseline == pytest.approx(0.75 * 0.5 + 0.25 * 0.9)
 
 
 def test_activity_is_of_the_last_hundred_trials_and_pushes(create_ledger, clock):

@@ -19,11 +19,13 @@ from controller.schedule import ScheduleSettings
 from deploy import course as course_module
 from deploy.course import PATIENCE_S, POLL_S, Course
 from deploy.run import Run, RunError
+from deploy.search_metrics import SearchMetrics
 from deploy.settings_file import load_settings
 from ps.client import ClientSettings, ShardClient
 from ps.errors import ShardUnavailable
 from ps.plan import ShardPlan
 from ps.server import ServerSettings, ShardServer
+from workers.replica_set import Workforce
 
 NUM_TRIALS = 4
 MAX_POLLS = 5000
@@ -35,6 +37,7 @@ class Replicas:
     def __init__(self):
         self.told = []
         self.has_returned = False
+        self.metrics_addresses = {}
 
     def work(self):
         self.told.append("work")
@@ -53,6 +56,7 @@ class Replicas:
         pass
 
     demand = ({"CPU": 2.0, "GPU": 0.5}, 2)
+    workforce = Workforce(2, 1, {"wanted": 4, "ready": 3})
     children = (ChildAtWork(0, 3, "here: cpu", 2.0),)
 
 
@@ -79,6 +83,7 @@ class Stage:
         self.replicas = Replicas()
         self.room = Room()
         self.said, self.shown = [], []
+        self.metrics, self.deaths = SearchMetrics(run.path, clock), {"shard 1": 2}
         self.is_stopping = self.is_over = False
         self.num_forgiven = self.num_polls = 0
         self._events = {}
@@ -107,6 +112,8 @@ class Stage:
             self,  # for the supervisor
             watcher,
             lambda: self.is_stopping,
+            self.metrics,
+            {"search": "127.0.0.1:9"},
             self.clock,
         )
 
@@ -542,6 +549,34 @@ def test_shards_that_come_back_elsewhere_are_made_known(stage):
     stage.at(5, stage.return_replicas)
     stage.follow(num_shards=2)
     assert seen == [("127.0.0.1:1", "127.0.0.1:2"), ("127.0.0.1:3", "127.0.0.1:2")]
+
+
+def test_metrics_of_replicas_that_come_back_elsewhere_are_made_known(stage):
+    for shard in range(2):
+        stage.ledger.publish(stage.life, shard, f"127.0.0.1:{shard}")
+    stage.record(0.1)
+    seen = []
+    at = {"replica-0": "127.0.0.1:7"}, {"replica-0": "127.0.0.1:8"}
+    for poll, addresses in zip((1, 3), at, strict=True):
+        stage.at(poll, lambda found=addresses: setattr(stage.replicas, "metrics_addresses", found))
+    stage.at(2, lambda: seen.append(stage.run.metrics_endpoints()))
+    stage.at(4, lambda: (seen.append(stage.run.metrics_endpoints()), stop_by_signal(stage)))
+    stage.at(5, stage.return_replicas)
+    stage.follow(num_shards=2)
+    assert seen == [{"search": "127.0.0.1:9", **addresses} for addresses in at]
+
+
+def test_prometheus_is_told_of_the_search_while_it_runs(stage):
+    stage.at(2, lambda: stage.record(0.1, 0.2, 0.3, 0.4))
+    stage.at(5, stage.return_replicas)
+    stage.follow()
+    for name, labels, value in (
+        ("recorded_trials_total", {}, 4),
+        ("replicas", {"state": "alive"}, 1),
+        ("deaths_total", {"process": "shard 1"}, 2),
+    ):
+        found = stage.metrics.registry.get_sample_value(f"nasrl_search_{name}", labels)
+        assert found == value, name
 
 
 LEARNER = load_settings(overrides=["num_shards=2"]).untrained()

@@ -117,11 +117,14 @@ def test_run_in_which_a_shard_was_started_by_hand_is_not_discarded(run):
 def test_endpoints_are_known_from_their_publication_to_their_withdrawal(run):
     with pytest.raises(RunError, match=r"no endpoints\.json: its shards are not up yet"):
         run.endpoints()
-    run.publish_endpoints(["127.0.0.1:1", "127.0.0.1:2"])
+    metrics = {"search": "127.0.0.1:3", "replica-0": "127.0.0.1:4"}
+    run.publish_endpoints(["127.0.0.1:1", "127.0.0.1:2"], metrics)
     assert run.endpoints() == ("127.0.0.1:1", "127.0.0.1:2")
+    assert run.metrics_endpoints() == metrics
     written = json.loads((run.path / "endpoints.json").read_text())
-    assert written == {"shards": ["127.0.0.1:1", "127.0.0.1:2"]}
+    assert written == {"shards": ["127.0.0.1:1", "127.0.0.1:2"], "metrics": metrics}
     run.withdraw_endpoints()
+    assert run.metrics_endpoints() == {}
     with pytest.raises(RunError, match="has ended"):
         run.endpoints()
 

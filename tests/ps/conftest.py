@@ -82,13 +82,15 @@ def connect(serve):
     """
     with ExitStack() as clients:
 
-        def open_client(layout, shards, *, identity=None, acknowledged=(), **settings):
+        def open_client(
+            layout, shards, *, identity=None, acknowledged=(), observe=None, **settings
+        ):
             addresses = shards
             if not callable(shards):
                 addresses = [getattr(shard, "address", shard) for shard in shards]
             patience = ClientSettings(**{"backoff_s": 0.01} | settings)
             return clients.enter_context(
-                ShardClient(layout, addresses, patience, identity, acknowledged)
+                ShardClient(layout, addresses, patience, identity, acknowledged, observe)
             )
 
         yield open_client

@@ -625,6 +625,34 @@ def test_resends_are_logged_once_for_each_call(serve, connect, caplog):
     ]
 
 
+def test_observer_is_told_of_each_call_and_of_its_attempts(serve, connect):
+    faults = [FailNth(1, LOST_REQUEST), FailNth(2, LOST_REQUEST)]
+    told = []
+    client = connect(
+        LAYOUT,
+        serve(LAYOUT, interceptors=faults),
+        observe=lambda method, seconds, attempts: told.append((method, seconds > 0, attempts)),
+    )
+    client.initialize(VALUES)
+    client.pull()
+    assert all(fault.fired for fault in faults)
+    assert told == [("Initialize", True, 2), ("Pull", True, 1)]
+
+
+def test_observer_is_told_of_a_call_that_fails(connect, refusing_address):
+    told = []
+    client = connect(
+        LAYOUT,
+        [refusing_address] * 3,
+        observe=lambda method, _, attempts: told.append((method, attempts)),
+        max_attempts=2,
+        pull_timeout_s=0.2,
+    )
+    with pytest.raises(ShardUnavailable):
+        client.pull()
+    assert told == [("Pull", 2)]
+
+
 # Travel
 
 

@@ -15,6 +15,7 @@ from support.actors import Living
 from workers.pool import PoolStatus
 from workers.process import ProcessSetup
 from workers.remote import control
+from workers.replica import ReplicaStatus
 from workers.slots import Slot, first
 
 
@@ -59,13 +60,15 @@ class NotingReplica(Living):
         self._note("resize", _listed(slots))
 
     @control
-    def status(self) -> PoolStatus:
+    def status(self) -> ReplicaStatus:
         starting = first(self._told("starting"), self._slots)
         unborn = "RuntimeError: no CUDA device" if self._told("unborn") else ""
         trial = self._told("training")
         training = ((trial, "host: cpu", 2.5),) if trial else ()
         ready = self._slots - starting
-        return PoolStatus(self._slots, ready, starting, self._told("leaving"), training, unborn)
+        pool = PoolStatus(self._slots, ready, starting, self._told("leaving"), training, unborn)
+        port = self._told("metrics")
+        return ReplicaStatus(pool, f"host:{port}" if port else None)
 
     def _told(self, what: str) -> int:
         """Give what a test wrote for it."""

@@ -159,6 +159,7 @@ def test_worker_that_dies_while_it_trains_nothing_is_replaced_at_no_trials_cost(
     clock.advance(PING_EVERY_S)  # its pulse is not felt all the time
     advance(pool, lambda _: pool.status.ready.total() == 0, "a death that is noticed")
     assert pool.status == PoolStatus(Counter({SLOT: 1}), Counter(), Counter())
+    assert pool.num_deaths == 1
 
     assert trained(pool, 1)[1].state == "completed"
     assert before not in [pid for _, pid in notes.begun()]

@@ -153,6 +153,42 @@ def test_replicas_work_when_told_and_again_when_they_have_returned(stage):
     stage.await_notes(0, "born", "run", "run")
 
 
+def test_workforce_is_what_is_wanted_and_what_there_is(stage):
+    replicas = stage.start(3)
+    stage.tell(0, "starting", 1)
+    stage.look()
+    stage.supervisor.check()
+    assert replicas.workforce.replicas_wanted == 2
+    assert replicas.workforce.workers == {
+        "wanted": 4,
+        "placed": 3,
+        "ready": 2,
+        "starting": 1,
+        "leaving": 0,
+    }
+
+    def alive():
+        stage.supervisor.check()
+        return replicas.workforce.replicas_alive
+
+    wait_until(lambda: alive() == 2, "both are alive", START_S)
+    [[_, _, pid]] = stage.notes(1)
+    os.kill(pid, signal.SIGKILL)
+    # Nobody asks it again: what it answers its `run` with tells it.
+    replicas.work()
+    wait_until(lambda: alive() == 1, "its death", START_S)
+    wait_until(lambda: alive() == 2, "its successor", START_S)
+    assert stage.supervisor.deaths == {"replica 1": 1}
+
+
+def test_metrics_are_where_the_replicas_have_said_last(stage):
+    replicas = stage.start(4)
+    assert replicas.metrics_addresses == {}
+    stage.tell(1, "metrics", 7)
+    stage.look()
+    assert replicas.metrics_addresses == {"replica-1": "host:7"}
+
+
 def returned(stage):
     stage.supervisor.check()
     return stage.set.has_returned

@@ -205,6 +205,7 @@ def test_process_for_which_no_node_has_room_is_waited_for_and_said_so(
         MAX_FAILED_STARTS + 1
     )
     assert process.actor is not None
+    assert not supervisor.deaths
     room.append("there")
     for _ in range(MAX_FAILED_STARTS - 1):
         clock.advance(START_TIMEOUT_S + 1)
@@ -312,6 +313,18 @@ def test_process_that_is_killed_on_purpose_is_not_replaced(supervisor, start, cl
     supervisor.check()
     assert process.actor is None
     assert said == []
+
+
+def test_deaths_are_counted_by_name_also_of_those_that_were_ended(supervisor, start):
+    first, second = start(), start()
+    kill(first.actor)
+    check_until(supervisor, lambda: first.num_deaths, "the death")
+    assert supervisor.deaths == {"the process": 1}
+    supervisor.end(first)
+    assert supervisor.deaths == {"the process": 1}
+    kill(second.actor)
+    check_until(supervisor, lambda: second.num_deaths, "the other death")
+    assert supervisor.deaths == {"the process": 2}
 
 
 def test_process_that_is_ended_is_not_looked_after_any_more(supervisor, start, clock, said):
