@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from deploy.commands.export import export
+from deploy.commands.metrics import metrics
 from deploy.commands.report import report
 from deploy.commands.reshard import reshard
 from deploy.commands.retrain import retrain
@@ -44,6 +45,7 @@ nasrl.add_command(submit)
 nasrl.add_command(scale)
 nasrl.add_command(stop)
 nasrl.add_command(shards)
+nasrl.add_command(metrics)
 nasrl.add_command(shard)
 nasrl.add_command(reshard)
 nasrl.add_command(train)

@@ -138,7 +138,7 @@ def _processes(workforce: Workforce, deaths: Mapping[str, int]) -> Iterator[Fami
     died = CounterMetricFamily(
         "nasrl_search_deaths",
         "Deaths of shards, replicas and the ledger in this life of the search.",
-        labels=("process",),
+        labels=("what",),
     )
     for process, number in deaths.items():
         died.add_metric((process,), number)

@@ -1,4 +1,4 @@
-"""What is printed of shards: a table for people, JSON for programs, targets for Prometheus."""
+"""What is printed of shards: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import click
 from rich.console import JustifyMethod
 from rich.table import Table
 
@@ -82,26 +81,6 @@ def _everything(seen: SeenShard) -> dict[str, Any]:
     return found
 
 
-def _print_prometheus_sd(seen: Sequence[SeenShard]) -> None:
-    _print_as_json([_target(shard) for shard in seen if shard.metrics_address])
-    if others := [shard.status.address for shard in seen if not shard.metrics_address]:
-        click.echo(
-            f"left out: {', '.join(others)}: must have shards.metrics_port_base; where that is 0, "
-            "or an address was given, a shard that does not answer has no known port",
-            err=True,
-        )
-
-
-def _target(seen: SeenShard) -> dict[str, Any]:
-    # The metrics have a label `shard` themselves; Prometheus drops __meta_ ones after relabeling.
-    labels = {"__scheme__": "http" if seen.place.identity is None else "https"}
-    if seen.number is not None:
-        labels["__meta_nasrl_shard"] = str(seen.number)
-    if seen.place.run is not None:
-        labels["run"] = seen.place.run
-    return {"targets": [seen.metrics_address], "labels": labels}
-
-
 def _print_as_json(rows: Sequence[dict[str, Any]]) -> None:
     json.dump(rows, sys.stdout, indent=1)
     sys.stdout.write("\n")
@@ -110,5 +89,4 @@ def _print_as_json(rows: Sequence[dict[str, Any]]) -> None:
 FORMATS: dict[str, Callable[[Sequence[SeenShard]], None]] = {
     "table": _print_table,
     "json": _print_json,
-    "prometheus-sd": _print_prometheus_sd,
 }

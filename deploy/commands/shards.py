@@ -38,11 +38,10 @@ class _WatchCommand(click.Command):
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "prometheus-sd"]),
+    type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="table: for people. json: for programs, with everything that is known. prometheus-sd: "
-    "where the metrics are, for Prometheus' file_sd_configs.",
+    help="table: for people. json: for programs, with everything that is known.",
 )
 @click.option(
     "--watch",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +17,10 @@ from controller.trial import Start
 from deploy.kept_network import KeptNetwork
 from deploy.run import Run
 from deploy.settings_file import load_settings
+from ps.authority import CertificateAuthority
+from ps.folder import shard_folder
+from ps.plan import ShardPlan
+from ps.server import ServerSettings, ShardServer
 
 CPU = torch.device("cpu")
 SMALL_IMAGES = [
@@ -121,3 +126,52 @@ def unrepeatable(tmp_path):
         return replace(result, validations=tuple(v * 0.5 for v in result.validations))
 
     return searched(tmp_path / "gpu-run", load_settings("digits", SMALL_IMAGES), change)
+
+
+@pytest.fixture
+def started():
+    """The servers, for those who close one; closed at the end."""
+    servers = []
+    yield servers
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def strategy():
+    """What two shards are given to hold."""
+    return load_settings(overrides=["num_shards=2"]).untrained()
+
+
+@pytest.fixture
+def start(strategy, tmp_path, started):
+    """Give a function that starts two shards whose run directory is tmp_path."""
+
+    def start(identities=(None, None), is_searched=True, metrics_ports=(None, None), **settings):
+        for shard, identity in enumerate(identities):
+            started.append(
+                ShardServer(
+                    ShardPlan(strategy.layout, shard),
+                    ServerSettings(**settings),
+                    shard_folder(tmp_path, shard),
+                    identity=identity,
+                    metrics_port=metrics_ports[shard],
+                )
+            )
+        addresses = [server.address for server in started]
+        given = [] if is_searched else addresses
+        chosen = load_settings(overrides=[f"shards.addresses={json.dumps(given)}"])
+        (tmp_path / "settings.yaml").write_text(chosen.to_yaml())
+        if is_searched:
+            (tmp_path / "endpoints.json").write_text(json.dumps({"shards": addresses}))
+        return addresses
+
+    return start
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """The certificate authority of that run."""
+    authority = CertificateAuthority.open_or_create(tmp_path / "certificates", "a run")
+    authority.issue("observer")
+    return authority

@@ -573,7 +573,7 @@ def test_prometheus_is_told_of_the_search_while_it_runs(stage):
     for name, labels, value in (
         ("recorded_trials_total", {}, 4),
         ("replicas", {"state": "alive"}, 1),
-        ("deaths_total", {"process": "shard 1"}, 2),
+        ("deaths_total", {"what": "shard 1"}, 2),
     ):
         found = stage.metrics.registry.get_sample_value(f"nasrl_search_{name}", labels)
         assert found == value, name

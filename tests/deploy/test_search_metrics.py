@@ -85,7 +85,7 @@ def test_replicas_and_child_workers_are_counted_by_how_they_are(metrics):
 
 def test_deaths_are_counted_for_each_process(metrics):
     update(metrics, deaths={"shard 1": 2})
-    assert value(metrics, "deaths_total", process="shard 1") == 2
+    assert value(metrics, "deaths_total", what="shard 1") == 2
 
 
 def test_room_on_the_disk_of_the_run_is_told_from_the_beginning(metrics, tmp_path, monkeypatch):

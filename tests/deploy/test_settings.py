@@ -57,6 +57,12 @@ def test_example_comments_every_section_and_every_top_level_key(example, kind):
             assert before.startswith("#"), f"no comment above {line!r}"
 
 
+def test_ports_beside_each_other_are_taken():
+    metrics = "metrics={replica_port_base: 9102, search_port: 9104}"
+    chosen = load_settings(overrides=["shards.metrics_port_base=9100", metrics])
+    assert [chosen.metrics.replica_port(replica) for replica in range(2)] == [9102, 9103]
+
+
 def test_settings_survive_the_run_directory(tmp_path):
     settings = load_settings(overrides=["seed=7", "space.num_filters=[3, 5]"])
     path = tmp_path / "settings.yaml"
@@ -138,7 +144,19 @@ def test_override_reaches_its_setting(override, value):
         ("shards.metrics_port_base=65535", "metrics_port_base=65535: must be at most 65534, since"),
         (
             "shards={port_base: 7070, metrics_port_base: 7071}",
-            "metrics_port_base=7071: must be at least num_shards=2 away from port_base=7070",
+            "shards.metrics_port_base=7071: must be below 7069 or above 7071, since "
+            "shards.port_base=7070; processes of one host would want the same port",
+        ),
+        ("metrics.search_port=65536", "metrics.search_port=65536: must be less than or equal"),
+        (
+            "metrics.replica_port_base=65535",
+            "metrics.replica_port_base=65535: must be at most 65534, since replica i of "
+            "num_replicas=2 has port replica_port_base + i",
+        ),
+        (
+            "metrics={replica_port_base: 9101, search_port: 9102}",
+            "metrics.search_port=9102: must be below 9101 or above 9102, since "
+            "metrics.replica_port_base=9101",
         ),
         ("baseline_start=.inf", "baseline_start=inf: must be a finite number"),
         ("baseline_start='0'", "baseline_start='0': must be a number"),

@@ -1,56 +1,12 @@
 import json
 import re
-import ssl
-from urllib.request import urlopen
 
 import pytest
 
 from deploy.cli import main
-from deploy.settings_file import load_settings
 from ps.authority import CertificateAuthority
 from ps.client import ClientSettings, ShardClient
-from ps.folder import shard_folder
-from ps.plan import ShardPlan
-from ps.server import ServerSettings, ShardServer
 from ps.status import read_status
-
-
-@pytest.fixture
-def started():
-    """The servers, for those who close one; closed at the end."""
-    servers = []
-    yield servers
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def strategy():
-    return load_settings(overrides=["num_shards=2"]).untrained()
-
-
-@pytest.fixture
-def start(strategy, tmp_path, started):
-    def start(identities=(None, None), is_searched=True, metrics_ports=(None, None), **settings):
-        for shard, identity in enumerate(identities):
-            started.append(
-                ShardServer(
-                    ShardPlan(strategy.layout, shard),
-                    ServerSettings(**settings),
-                    shard_folder(tmp_path, shard),
-                    identity=identity,
-                    metrics_port=metrics_ports[shard],
-                )
-            )
-        addresses = [server.address for server in started]
-        given = [] if is_searched else addresses
-        chosen = load_settings(overrides=[f"shards.addresses={json.dumps(given)}"])
-        (tmp_path / "settings.yaml").write_text(chosen.to_yaml())
-        if is_searched:
-            (tmp_path / "endpoints.json").write_text(json.dumps({"shards": addresses}))
-        return addresses
-
-    return start
 
 
 def rows_of(output):
@@ -93,13 +49,6 @@ def test_shards_with_certificates_are_asked_with_the_observers(strategy, start, 
         [addresses[0], "SERVING", "0", "of"],
         [addresses[1], "SERVING", "1", "of"],
     ]
-
-
-@pytest.fixture
-def authority(tmp_path):
-    authority = CertificateAuthority.open_or_create(tmp_path / "certificates", "a run")
-    authority.issue("observer")
-    return authority
 
 
 def test_shards_that_somebody_else_started_are_shown_without_a_search(
@@ -194,7 +143,7 @@ def test_table_says_which_shard_does_not_answer(start, started, tmp_path, capsys
     assert last.split()[:4] == [address, "UNREACHABLE", "1", "UNAVAILABLE:"]
 
 
-@pytest.mark.parametrize("form", ["table", "json", "prometheus-sd"])
+@pytest.mark.parametrize("form", ["table", "json"])
 def test_exit_code_is_whether_all_serve_in_every_format(strategy, start, started, tmp_path, form):
     addresses = start(metrics_ports=(0, 0))
     with ShardClient(strategy.layout, addresses, ClientSettings()) as client:
@@ -202,61 +151,6 @@ def test_exit_code_is_whether_all_serve_in_every_format(strategy, start, started
     assert main(["shards", str(tmp_path), "--format", form]) == 0
     started[1].close()
     assert main(["shards", str(tmp_path), "--format", form]) == 1
-
-
-def scraped(target, context=None):
-    [address] = target["targets"]
-    url = f"{target['labels']['__scheme__']}://{address}/metrics"
-    with urlopen(url, timeout=5, context=context) as page:
-        return page.read().decode()
-
-
-def test_targets_for_prometheus_are_the_metrics_of_each_shard(start, tmp_path, capsys):
-    start(metrics_ports=(0, 0))
-    main(["shards", str(tmp_path), "--format", "prometheus-sd"])
-    printed = capsys.readouterr()
-    targets = json.loads(printed.out)
-    assert printed.err == ""
-    for shard, target in enumerate(targets):
-        assert f'nasrl_shard_version{{shard="{shard}"}}' in scraped(target)
-    assert [target["labels"] for target in targets] == [
-        {"__scheme__": "http", "__meta_nasrl_shard": str(shard), "run": tmp_path.name}
-        for shard in range(2)
-    ]
-
-
-def test_targets_of_shards_with_tls_are_scraped_with_the_observers_certificate(
-    authority, start, tmp_path, capsys
-):
-    identities = [authority.issue("shard-0"), authority.issue("shard-1")]
-    _, second = start(identities, metrics_ports=(0, 0))
-    certificates = tmp_path / "certificates"
-    main(["shards", second, "--certificates", str(certificates), "--format", "prometheus-sd"])
-    [target] = printed_json(capsys)
-    assert target["labels"] == {"__scheme__": "https", "__meta_nasrl_shard": "1"}
-    context = ssl.create_default_context(cafile=certificates / "authority.pem")
-    context.check_hostname = False  # names in certificates are no addresses
-    context.load_cert_chain(certificates / "observer.pem", certificates / "observer.key")
-    assert 'nasrl_shard_version{shard="1"}' in scraped(target, context)
-
-
-def test_shard_that_does_not_answer_stays_a_target_if_its_port_is_fixed(start, tmp_path, capsys):
-    start()
-    chosen = load_settings(overrides=["shards.metrics_port_base=9100"])
-    (tmp_path / "settings.yaml").write_text(chosen.to_yaml())
-    endpoints = {"shards": ["127.0.0.1:1", "127.0.0.2:1"]}
-    (tmp_path / "endpoints.json").write_text(json.dumps(endpoints))
-    assert main(["shards", str(tmp_path), "--format", "prometheus-sd"]) == 1
-    targets = [target["targets"] for target in printed_json(capsys)]
-    assert targets == [["127.0.0.1:9100"], ["127.0.0.2:9101"]]
-
-
-def test_shards_without_metrics_are_no_targets_and_are_named(start, tmp_path, capsys):
-    addresses = start()
-    assert main(["shards", str(tmp_path), "--format", "prometheus-sd"]) == 1
-    printed = capsys.readouterr()
-    assert json.loads(printed.out) == []
-    assert f"left out: {', '.join(addresses)}: must have shards.metrics_port_base" in printed.err
 
 
 def test_table_has_a_column_for_metrics_where_there_are_any(start, capsys):
@@ -308,7 +202,7 @@ def test_seconds_between_two_looks_may_be_left_out(arguments, seconds, tmp_path,
     [
         (["--watch", "0"], "0 is not in the range 1<=x<=3600"),
         (["--watch", "5", "--format", "json"], "--format json: must be table with --watch"),
-        (["--format", "xml"], "'xml' is not one of 'table', 'json', 'prometheus-sd'"),
+        (["--format", "xml"], "'xml' is not one of 'table', 'json'"),
     ],
 )
 def test_option_that_cannot_be_is_refused(arguments, message, tmp_path, capsys):
