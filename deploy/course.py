@@ -160,7 +160,7 @@ class Course:
             progress = self._progress()
             if progress is None:
                 continue
-            self._look_closer(replicas.children)
+            self._look_closer(replicas.children, is_last=progress.is_complete)
             status = Status(
                 progress,
                 self._activity,
@@ -216,9 +216,9 @@ class Course:
             if replica >= self.settings.num_replicas:
                 replicas.finish(replica)
 
-    def _look_closer(self, children: Sequence[ChildAtWork]) -> None:
+    def _look_closer(self, children: Sequence[ChildAtWork], *, is_last: bool) -> None:
         """Read what the search has done lately, and tell who reads the ledger of its children."""
-        if self._clock() < self._look_at:
+        if self._clock() < self._look_at and not is_last:
             return
         self._look_at = self._clock() + LOOK_EVERY_S
         try:

@@ -137,11 +137,11 @@ def _processes(workforce: Workforce, deaths: Mapping[str, int]) -> Iterator[Fami
     yield workers
     died = CounterMetricFamily(
         "nasrl_search_deaths",
-        "Deaths of shards, replicas and the ledger in this life of the search.",
-        labels=("what",),
+        "Processes that died and were replaced, in this life of the search.",
+        labels=("kind",),
     )
-    for process, number in deaths.items():
-        died.add_metric((process,), number)
+    for kind in ("ledger", "replica", "shard"):  # also before the first dies
+        died.add_metric((kind,), sum(deaths[name] for name in deaths if kind in name))
     yield died
 
 

@@ -358,8 +358,8 @@ def test_what_takes_longer_to_read_is_read_every_five_seconds_and_children_are_t
     stage.ledger.activity = lambda: read_at.append(stage.num_polls) or activity()
     stage.at(24, lambda: (stage.record(0.2, 0.3, 0.4), stage.return_replicas()))
     stage.follow(time_limit_s=60.0)
-    assert read_at == [1, 11, 21]
-    assert {status.activity.last_reward for status in stage.shown} == {0.1}
+    assert read_at == [1, 11, 21, 24]  # the last time as the budget is complete
+    assert [status.activity.last_reward for status in stage.shown] == [0.1] * 23 + [0.4]
     assert stage.ledger.children() == list(Replicas.children)
     assert stage.shown[0].children == Replicas.children
     assert stage.shown[0].time_limit_s == 60.0
@@ -572,8 +572,9 @@ def test_prometheus_is_told_of_the_search_while_it_runs(stage):
     stage.follow()
     for name, labels, value in (
         ("recorded_trials_total", {}, 4),
+        ("last_reward", {}, 0.4),  # also of the last seconds
         ("replicas", {"state": "alive"}, 1),
-        ("deaths_total", {"what": "shard 1"}, 2),
+        ("deaths_total", {"kind": "shard"}, 2),
     ):
         found = stage.metrics.registry.get_sample_value(f"nasrl_search_{name}", labels)
         assert found == value, name

@@ -30,8 +30,8 @@ def refusal(run, *overrides):
     head, *lines = str(caught.value).splitlines()
     assert head == (
         f"the search in {run.path} cannot be resumed with other settings than these: num_trials, "
-        "num_replicas, time_limit_s, target_reward, rounds, children, client, shards, metrics; start "
-        "a new search for:"
+        "num_replicas, time_limit_s, target_reward, rounds, children, client, shards, metrics; "
+        "start a new search for:"
     )
     return lines
 

@@ -83,9 +83,13 @@ def test_replicas_and_child_workers_are_counted_by_how_they_are(metrics):
     assert value(metrics, "child_workers", state="ready") == 6
 
 
-def test_deaths_are_counted_for_each_process(metrics):
-    update(metrics, deaths={"shard 1": 2})
-    assert value(metrics, "deaths_total", what="shard 1") == 2
+def test_deaths_are_counted_by_kind_of_process(metrics):
+    update(metrics)
+    assert value(metrics, "deaths_total", kind="replica") == 0
+    deaths = {"shard 1": 2, "the ledger": 1, "replica 0": 3, "replica 7, of an earlier life": 4}
+    update(metrics, deaths=deaths)
+    for kind, number in {"shard": 2, "ledger": 1, "replica": 7}.items():
+        assert value(metrics, "deaths_total", kind=kind) == number
 
 
 def test_room_on_the_disk_of_the_run_is_told_from_the_beginning(metrics, tmp_path, monkeypatch):
