@@ -8,7 +8,7 @@ ARGS ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 INSTALLED_FROM = setup.cfg pyproject.toml constraints.txt
 
-.PHONY: search test check test-slow test-cluster bench proto clean
+.PHONY: search test check test-slow test-cluster bench docs proto clean
 
 search: .venv/installed
 	.venv/bin/nasrl search $(ARGS)
@@ -45,6 +45,11 @@ bench: .venv/installed-dev
 	.venv/bin/python benchmarks/dispatch.py --short
 	.venv/bin/python benchmarks/layout.py --short
 	.venv/bin/python benchmarks/ledger.py --quick
+
+# The reference of settings, from the models that read them.
+docs: .venv/installed
+	.venv/bin/nasrl settings --markdown > docs/settings.md.tmp
+	mv docs/settings.md.tmp docs/settings.md
 
 proto: .venv/installed-dev
 	.venv/bin/python -m grpc_tools.protoc --proto_path=proto --python_out=. --pyi_out=. \

@@ -11,7 +11,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class LearningRateSchedule(BaseModel):
-    """How the learning rate falls. By default as in DenseNet's code, which Zoph & Le follow (s4.1).
+    """How the learning rate falls.
+
+    By default as in DenseNet's code, which Zoph & Le follow (s4.1).
 
     step: times `factor` at each milestone. cosine: half a wave from the full rate down towards 0
     (Loshchilov & Hutter 2017, section 3, without restarts). exponential: times `factor` with every
@@ -20,13 +22,20 @@ class LearningRateSchedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    kind: Literal["step", "cosine", "exponential", "constant"] = "step"
+    kind: Literal["step", "cosine", "exponential", "constant"] = Field(
+        "step",
+        description="step: times factor at each milestone. cosine: like half a wave, down towards "
+        "0. exponential: times factor with every epoch after the first constant_epochs. constant: "
+        "never.",
+    )
     # A list in a file; not strict, so that it may become a tuple.
     milestones: Annotated[tuple[Fraction, ...], Field(strict=False)] = Field(
-        (0.5, 0.75), description="Fractions of the epochs, ascending; of `step`."
+        (0.5, 0.75), description="Of step: fractions of the epochs, ascending."
     )
-    factor: float = Field(0.1, gt=0, le=1, description="Of `step` and `exponential`.")
-    constant_epochs: int = Field(6, ge=0, description="Of `exponential`.")
+    factor: float = Field(
+        0.1, gt=0, le=1, description="Of step and exponential: what the rate is multiplied by."
+    )
+    constant_epochs: int = Field(6, ge=0, description="Of exponential: epochs at the full rate.")
 
     @model_validator(mode="after")
     def _ascends(self) -> Self:

@@ -20,27 +20,45 @@ Chooser = Callable[[int, Sequence[int], Distribution], Sequence[int]]
 
 
 class PolicySettings(BaseModel):
-    """The size of the policy. The defaults are those of Zoph & Le 2017, s4.1."""
+    """The recurrent network that writes architectures; the defaults are Zoph & Le 2017, s4.1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    hidden_size: int = Field(35, ge=1, le=2048)
-    num_layers: int = Field(2, ge=1, le=8)
-    embedding_size: int = Field(35, ge=1, le=2048, description="Open in the paper.")
-    init_range: float = Field(0.08, gt=0, description="All weights start uniform in ± this.")
+    hidden_size: int = Field(
+        35, ge=1, le=2048, description="Units in each of its LSTM layers; s4.1."
+    )
+    num_layers: int = Field(2, ge=1, le=8, description="LSTM layers; s4.1.")
+    embedding_size: int = Field(
+        35,
+        ge=1,
+        le=2048,
+        description="Numbers that stand for the last choice when the next one is made. Open in the "
+        "paper.",
+    )
+    init_range: float = Field(
+        0.08, gt=0, description="All weights start uniform between minus this and this; s4.1."
+    )
     sharing: Literal["kind", "position"] = Field(
         "kind",
         description="Which decisions have an embedding and a softmax in common, open in the paper: "
         "those of a kind, or none: each step of the list has its own. Anchor points always share.",
     )
-    first_input: Literal["learned", "zeros"] = Field("learned", description="Open in the paper.")
+    first_input: Literal["learned", "zeros"] = Field(
+        "learned",
+        description="What it reads before the first choice: weights of its own, or zeros. Open in "
+        "the paper.",
+    )
     anchor_input: Literal["mean", "learned"] = Field(
         "mean",
         description="What follows an anchor point, open in the paper. mean: a linear map of the "
         "mean of the hidden states at the anchor points taken. learned: a weight of its own.",
     )
     temperature: float = Field(
-        1.0, gt=0, le=1000, description="Divides all logits; open in the paper, so 1."
+        1.0,
+        gt=0,
+        le=1000,
+        description="Divides all logits: above 1 choices are nearer to uniform, below 1 nearer to "
+        "the most probable one. Open in the paper, so 1.",
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RoundSettings(BaseModel):
-    """When a replica samples, and how it makes a gradient. The defaults are the paper's."""
+    """How a replica goes from one push to the next. The defaults are the paper's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

@@ -10,12 +10,15 @@ class ScheduleSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    num_layers: int = Field(6, ge=1, le=1000, description="Of the first trials.")
+    num_layers: int = Field(6, ge=1, le=1000, description="Layers of the first networks.")
     increase: int = Field(
-        2, ge=0, le=1000, description="Layers added at each step; 0 keeps the depth."
+        2,
+        ge=0,
+        le=1000,
+        description="Layers to add after every increase_every trials; 0: none.",
     )
     increase_every: int = Field(
-        1600, ge=1, le=10**9, description="Trials of the whole search per step."
+        1600, ge=1, le=10**9, description="Trials of the whole search; s4.1."
     )
 
     def depth(self, trial: int) -> int:

@@ -14,6 +14,7 @@ from deploy.commands.reshard import reshard
 from deploy.commands.retrain import retrain
 from deploy.commands.scale import scale
 from deploy.commands.search import search
+from deploy.commands.settings import settings
 from deploy.commands.shard import shard
 from deploy.commands.shards import shards
 from deploy.commands.show import show
@@ -49,6 +50,7 @@ nasrl.add_command(metrics)
 nasrl.add_command(shard)
 nasrl.add_command(reshard)
 nasrl.add_command(train)
+nasrl.add_command(settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -67,25 +67,59 @@ class SearchSettings(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, lt=2**63, description="Of everything that is drawn at random.")
-    strategy: Literal["reinforce", "random"] = "reinforce"
-    num_trials: int = Field(12_800, ge=1, le=10**9)
-    num_replicas: int = Field(100, ge=1, le=10_000, description="K")
-    num_shards: int = Field(20, ge=1, le=1000, description="S")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Everything that is drawn at random follows from it."
+    )
+    strategy: Literal["reinforce", "random"] = Field(
+        "reinforce",
+        description="reinforce: learn from the rewards. random: the same search with every choice "
+        "uniform, to compare.",
+    )
+    num_trials: int = Field(
+        12_800,
+        ge=1,
+        le=10**9,
+        description="Networks to train, over all replicas: the budget. Zoph & Le 2017, s4.1.",
+    )
+    num_replicas: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Controller replicas: each samples networks, has them trained, and pushes what "
+        "it learned. K in Zoph & Le 2017, s3.2; 100 in s4.1.",
+    )
+    num_shards: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Processes that hold the policy's weights, each one slice of them. S in Zoph & "
+        "Le 2017, s3.2; 20 in s4.1.",
+    )
     time_limit_s: float | None = Field(
-        None, gt=0, description="Of the search, in all its lives; then it ends as if finished."
+        None,
+        gt=0,
+        description="After so many seconds, of all its lives together, the search ends as if "
+        "finished; null: never.",
     )
     target_reward: float | None = Field(
-        None, description="The search ends as if finished when a trial has it."
+        None, description="The search ends as if finished when a trial has it; null: never."
     )
     ledger_url: str | None = Field(
         None,
-        description="The ledger's database, such as postgresql+psycopg://host/name; none: SQLite, "
+        description="The ledger's database, such as postgresql+psycopg://host/name; null: SQLite, "
         "in the run directory.",
     )
-    baseline_decay: float = Field(0.95, ge=0, lt=1, description="Open in the paper.")
+    baseline_decay: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="How slowly the moving average of earlier rewards moves that a reward is "
+        "compared with. Open in the paper.",
+    )
     baseline_start: float = Field(
-        0.0, description="The baseline of the first reward, in its unit. Open in the paper."
+        0.0,
+        description="What the first reward is compared with, before there is an average. Open in "
+        "the paper.",
     )
     children: ChildrenSettings = ChildrenSettings()
     rounds: RoundSettings = RoundSettings()
@@ -265,8 +299,20 @@ class LanguageSearchSettings(SearchSettings):
     A key that is left out takes the value of Zoph & Le 2017, s4.2.
     """
 
-    num_trials: int = Field(15_000, ge=1, le=10**9)
-    num_replicas: int = Field(400, ge=1, le=10_000, description="K")
+    num_trials: int = Field(
+        15_000,
+        ge=1,
+        le=10**9,
+        description="Cells to train a model of, over all replicas: the budget. Zoph & Le 2017, "
+        "s4.2.",
+    )
+    num_replicas: int = Field(
+        400,
+        ge=1,
+        le=10_000,
+        description="Controller replicas: each samples cells, has models of them trained, and "
+        "pushes what it learned. K in Zoph & Le 2017, s3.2; 400 in s4.2.",
+    )
     data: TextSettings
     space: RecurrentSettings = RecurrentSettings()
     model: LanguageModelSettings = LanguageModelSettings()

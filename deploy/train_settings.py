@@ -25,8 +25,13 @@ class TrainSettings(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, lt=2**63, description="Of everything that is drawn at random.")
-    architecture: str = Field(description="See `deploy.known_architecture`.")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Everything that is drawn at random follows from it."
+    )
+    architecture: str = Field(
+        description="What is trained: figure-7, nas-cell, lstm, a JSON file, a run directory (its "
+        "best trial), or RUN:TRIAL."
+    )
     data: Any
 
     @property

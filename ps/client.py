@@ -42,14 +42,14 @@ class ClientSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     pull_timeout_s: float = Field(
-        10.0, gt=0, le=3600, description="One attempt at Pull or Describe."
+        10.0, gt=0, le=3600, description="How long one attempt may take to read the weights."
     )
     push_timeout_s: float = Field(
-        15.0, gt=0, le=3600, description="One attempt at Push, Initialize or Checkpoint."
+        15.0, gt=0, le=3600, description="How long one attempt may take to send a gradient."
     )
     max_attempts: int = Field(6, ge=1, le=30, description="Attempts at a call before it fails.")
     backoff_s: float = Field(
-        0.2, gt=0, le=10, description="Wait before the second attempt; it doubles."
+        0.2, gt=0, le=10, description="Wait before the second attempt; it doubles each time."
     )
 
 

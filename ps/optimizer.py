@@ -24,6 +24,11 @@ _FLOAT32 = np.dtype(np.float32)
 _PLAIN: dict[str, Any] = {"weight_decay": 0.0, "maximize": False}
 
 
+_LEARNING_RATE = "Size of a step."
+_MOMENTUM = "How much of the step before goes into the next; 0: nothing."
+_EPSILON = "Added to the denominator, so that it is never zero."
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -32,19 +37,29 @@ class AdamSettings(_Settings):
     """Adam: Kingma & Ba 2015, algorithm 1."""
 
     name: Literal["adam"] = "adam"
-    learning_rate: float = Field(0.0006, gt=0, description="Zoph & Le 2017, s4.1: CIFAR-10.")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-8, ge=1e-30)
+    learning_rate: float = Field(
+        0.0006,
+        gt=0,
+        description="Size of a step. Zoph & Le 2017: 0.0006 in s4.1, 0.0005 in s4.2.",
+    )
+    beta1: float = Field(
+        0.9, ge=0, lt=1, description="How slowly the average of the gradients moves."
+    )
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="How slowly the average of their squares moves."
+    )
+    epsilon: float = Field(1e-8, ge=1e-30, description=_EPSILON)
 
 
 class SgdSettings(_Settings):
     """Stochastic gradient descent with momentum, Nesterov's if asked for."""
 
     name: Literal["sgd"] = "sgd"
-    learning_rate: float = Field(0.01, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False
+    learning_rate: float = Field(0.01, gt=0, description=_LEARNING_RATE)
+    momentum: float = Field(0.9, ge=0, lt=1, description=_MOMENTUM)
+    nesterov: bool = Field(
+        False, description="Whether momentum is Nesterov's, which looks a step ahead."
+    )
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Self:
@@ -57,19 +72,23 @@ class AdagradSettings(_Settings):
     """Adagrad: Duchi, Hazan & Singer 2011."""
 
     name: Literal["adagrad"] = "adagrad"
-    learning_rate: float = Field(0.01, gt=0)
-    epsilon: float = Field(1e-10, ge=1e-30)
-    initial_accumulator: float = Field(0.0, ge=0, description="Of the squares of gradients.")
+    learning_rate: float = Field(0.01, gt=0, description=_LEARNING_RATE)
+    epsilon: float = Field(1e-10, ge=1e-30, description=_EPSILON)
+    initial_accumulator: float = Field(
+        0.0, ge=0, description="What the sums of the squares of gradients begin with."
+    )
 
 
 class RmspropSettings(_Settings):
     """RMSprop: Tieleman & Hinton 2012, lecture 6.5; epsilon is added after the root."""
 
     name: Literal["rmsprop"] = "rmsprop"
-    learning_rate: float = Field(0.001, gt=0)
-    decay: float = Field(0.99, ge=0, lt=1, description="Of the average of squares.")
-    momentum: float = Field(0.0, ge=0, lt=1)
-    epsilon: float = Field(1e-8, ge=1e-30)
+    learning_rate: float = Field(0.001, gt=0, description=_LEARNING_RATE)
+    decay: float = Field(
+        0.99, ge=0, lt=1, description="How slowly the average of the squares of gradients moves."
+    )
+    momentum: float = Field(0.0, ge=0, lt=1, description=_MOMENTUM)
+    epsilon: float = Field(1e-8, ge=1e-30, description=_EPSILON)
 
 
 def _kind_of(array: NDArray[Any] | None) -> str:

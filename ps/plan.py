@@ -23,15 +23,17 @@ class UpdateSettings(BaseModel):
         1,
         ge=1,
         le=10_000,
-        description="Pushes whose mean makes one step; 10 in Zoph & Le 2017, s4.2.",
+        description="Pushes whose mean makes one step of the optimizer; 10 in Zoph & Le "
+        "2017, s4.2.",
     )
     staleness: Literal["none", "refuse", "scale"] = Field(
         "none",
-        description="none: the paper's. refuse: pushes staler than max_staleness. scale: the "
-        "gradient by 1 / (1 + staleness).",
+        description="What is done about the pushes of others since a replica's pull. none: "
+        "nothing, as in the paper. refuse: a gradient staler than max_staleness is computed again. "
+        "scale: it is multiplied by 1 / (1 + staleness).",
     )
     max_staleness: int | None = Field(
-        None, ge=0, le=10**9, description="In pushes; only with `staleness: refuse`."
+        None, ge=0, le=10**9, description="In pushes; only with `staleness: refuse`, else null."
     )
 
     @model_validator(mode="after")

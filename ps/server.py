@@ -40,7 +40,8 @@ class ServerSettings(StorageSettings):
     addresses: tuple[str, ...] = Field(
         (),
         strict=False,
-        description="Of shards that somebody else starts, host:port each; empty starts them here.",
+        description="Of shards that somebody else starts, one host:port for each; [] starts them "
+        "with the search.",
     )
     host: str = Field(
         "auto",
@@ -49,26 +50,33 @@ class ServerSettings(StorageSettings):
         "address of its node. auto: that where a search spans machines, else 127.0.0.1.",
     )
     port_base: int | None = Field(
-        None, ge=1, le=MAX_PORT, description="Shard i listens on port_base + i; none: a free port."
+        None, ge=1, le=MAX_PORT, description="Shard i listens on port_base + i; null: a free port."
     )
     tls: Literal["auto", "always"] = Field(
         "auto", description="auto: mutual TLS wherever host is not loopback. always: there, too."
     )
     insecure: bool = Field(
-        False, description="Listen without TLS where others can reach it, and be warned."
+        False,
+        description="Whether it listens without TLS where others can reach it, with a warning.",
     )
     num_calls: int = Field(
-        64, ge=1, le=1000, description="Pull and Push at the same time; more are turned away."
+        64,
+        ge=1,
+        le=1000,
+        description="Pulls and pushes at the same time; more are turned away, and come again.",
     )
     drain_timeout_s: float = Field(
-        10.0, gt=0, le=3600, description="For calls in flight at the end."
+        10.0,
+        gt=0,
+        le=3600,
+        description="How long a shard that is told to stop waits for the calls it is answering.",
     )
     metrics_port_base: int | None = Field(
         None,
         ge=0,
         le=MAX_PORT,
         description="For Prometheus, on the same host: shard i has /metrics on metrics_port_base "
-        "+ i; 0: on a free port; none: nowhere.",
+        "+ i; 0: on a free port; null: nowhere.",
     )
 
     @field_validator("addresses")

@@ -14,19 +14,25 @@ class StorageSettings(BaseModel):
 
     durability: Literal["journal", "checkpoint", "none"] = Field(
         "journal",
-        description="journal: any crash. checkpoint: what came after the last checkpoint may be "
-        "lost. none: nothing; the shard keeps its state in memory.",
+        description="What an acknowledged push survives. journal: any crash. checkpoint: "
+        "what came after the last checkpoint may be lost. none: nothing; the state is "
+        "in memory alone.",
     )
     checkpoint_pushes: int = Field(
         1000, ge=1, le=10**9, description="Pushes between two checkpoints, at the most."
     )
     checkpoint_journal_bytes: int = Field(
-        512 << 20, ge=1, le=1 << 50, description="Journal between two checkpoints, at the most."
+        512 << 20,
+        ge=1,
+        le=1 << 50,
+        description="Journal, in bytes, between two checkpoints, at the most: what is read when a "
+        "shard starts again.",
     )
     checkpoint_url: str | None = Field(
         None,
         description="Where checkpoints are copied to, for shards that begin again on another node, "
-        "such as s3://bucket/search, one for each search; only with `durability: checkpoint`.",
+        "such as s3://bucket/search, one for each search; only with `durability: checkpoint`; "
+        "null: nowhere.",
     )
 
     @field_validator("checkpoint_url")

@@ -8,29 +8,41 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class ChildrenSettings(BaseModel):
-    """How many children train at a time, and on what; see `workers.slots` for where."""
+    """How many children train at a time, and on what.
+
+    `workers.slots` says where.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    per_replica: int = Field(8, ge=1, le=1000, description="m in Zoph & Le 2017, s3.2; 8 in s4.1.")
+    per_replica: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="How many train at a time for each replica, and make one gradient: m in Zoph & "
+        "Le 2017, s3.2; 8 in s4.1, 1 in s4.2.",
+    )
     num_cpus: float = Field(
-        1.0, ge=0.01, le=1000, description="Of each child; a fraction shares a core."
+        1.0, ge=0.01, le=1000, description="Cores of each child; a fraction shares one."
     )
     num_gpus: float = Field(
-        1.0, ge=0, le=1000, description="Of each child; a fraction shares a GPU."
+        1.0, ge=0, le=1000, description="GPUs of each child; a fraction shares one."
     )
     per_gpu: int | None = Field(
-        None, ge=1, le=100, description="So many share each GPU, whatever part num_gpus is."
+        None, ge=1, le=100, description="So many share each GPU; null: num_gpus says it."
     )
     per_gpu_node: int | None = Field(
         None,
         ge=1,
         le=1000,
         description="At most so many on each node with GPUs, where they share the GPUs if there "
-        "are fewer; none: as many as fit.",
+        "are fewer; null: as many as fit.",
     )
     max_deaths: int = Field(
-        3, ge=1, le=1000, description="Workers one trial may lose before it counts."
+        3,
+        ge=1,
+        le=1000,
+        description="Workers that a trial may lose before it counts as infeasible.",
     )
 
     @field_validator("num_gpus")

@@ -21,14 +21,14 @@ class MetricsSettings(BaseModel):
         ge=0,
         le=MAX_PORT,
         description="The search has /metrics on this port of the host that runs it; 0: on a free "
-        "port; none: nowhere.",
+        "port; null: nowhere.",
     )
     replica_port_base: int | None = Field(
         None,
         ge=0,
         le=MAX_PORT,
         description="Replica i has /metrics on replica_port_base + i of its node; 0: on a free "
-        "port; none: nowhere.",
+        "port; null: nowhere.",
     )
 
     def replica_port(self, replica: int) -> int | None:

@@ -15,7 +15,8 @@ class NetworkSettings(BaseModel):
     order: Literal["convolution-norm-relu", "convolution-relu-norm", "norm-relu-convolution"] = (
         Field(
             "convolution-norm-relu",
-            description="Open in the paper. The last is DenseNet's, with norm and ReLU at the end.",
+            description="Of batch norm and ReLU. Open in the paper. The last is DenseNet's, with "
+            "both at the end, too.",
         )
     )
     features: Literal["average", "flatten"] = Field(
@@ -23,7 +24,9 @@ class NetworkSettings(BaseModel):
         description="What the classifier sees. Open in the paper; the mean over all pixels is what "
         "fits the parameter count of its Figure 7.",
     )
-    norm_epsilon: float = Field(1e-5, gt=0, le=1, description="Of batch norm.")
+    norm_epsilon: float = Field(
+        1e-5, gt=0, le=1, description="Added to the variance in batch norm."
+    )
     initialization: Literal["he", "torch"] = Field(
         "he",
         description="Of convolutions. he: normal with variance 2 / (pixels of the filter x number "

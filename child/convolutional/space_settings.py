@@ -16,7 +16,7 @@ Types = Annotated[tuple[LayerType, ...], Field(min_length=1, strict=False)]
 
 
 class ConvolutionalSettings(BaseModel):
-    """What each layer may be: the defaults are Zoph & Le 2017, s4.1, without strides (its v1).
+    """What each layer may be. The defaults are Zoph & Le 2017, s4.1, without strides (its v1).
 
     Of a list with one value there is nothing to decide: the value is fixed, and the policy does
     not meet it.
@@ -24,13 +24,17 @@ class ConvolutionalSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    filter_heights: Sizes = (1, 3, 5, 7)
-    filter_widths: Sizes = (1, 3, 5, 7)
-    stride_heights: Sizes = Field((1,), description="(1, 2, 3) in the paper's v2.")
-    stride_widths: Sizes = (1,)
-    num_filters: Sizes = (24, 36, 48, 64)
+    filter_heights: Sizes = Field((1, 3, 5, 7), description="Of the filters, in pixels; s4.1.")
+    filter_widths: Sizes = Field((1, 3, 5, 7), description="Of the filters, in pixels; s4.1.")
+    stride_heights: Sizes = Field(
+        (1,), description="Pixels by which filters are set apart, downwards; [1, 2, 3] in v2."
+    )
+    stride_widths: Sizes = Field((1,), description="Likewise, sideways; [1, 2, 3] in v2.")
+    num_filters: Sizes = Field((24, 36, 48, 64), description="Filters of a layer; s4.1.")
     skip_connections: bool = Field(
-        True, description="Anchor points, s3.3. False: every layer takes the one before it alone."
+        True,
+        description="Whether it is decided for each layer which of those before feed it, by anchor "
+        "points, s3.3. false: just the one before.",
     )
     is_chained: bool = Field(
         False,
@@ -38,12 +42,18 @@ class ConvolutionalSettings(BaseModel):
         "leaves out. Open: s3.3 has a sigmoid for it, and every layer of Figure 7 takes it.",
     )
     layer_types: Types = Field(
-        ("convolution",), description="With several, the type of a layer is decided first, s3.3."
+        ("convolution",), description="With several, the type of each layer is decided first, s3.3."
     )
-    pool_sizes: Sizes = Field((2, 3), description="Of pooling layers, square. Open in the paper.")
-    pool_strides: Sizes = Field((1, 2), description="Likewise, in both directions.")
+    pool_sizes: Sizes = Field(
+        (2, 3), description="Windows of pooling layers, square, in pixels. Open in the paper."
+    )
+    pool_strides: Sizes = Field(
+        (1, 2), description="Pixels by which they are set apart. Open in the paper."
+    )
     learning_rates: Annotated[tuple[Rate, ...], Field(strict=False)] = Field(
-        (), description="Decided for the network, after its layers, s3.3. None: it is a setting."
+        (),
+        description="With some, that of the network is decided after its layers, s3.3, in place of "
+        "training.learning_rate.",
     )
     block_size: int = Field(
         1,
@@ -54,7 +64,7 @@ class ConvolutionalSettings(BaseModel):
     pooled_after: Annotated[tuple[Size, ...], Field(strict=False)] = Field(
         (),
         description="Layers, counted as they are built, after which all maps are max-pooled, 2x2; "
-        "(13, 24) in v3. A network that is not deeper than that has no such pooling.",
+        "[13, 24] in v3. A network that is not deeper than that has no such pooling.",
     )
     extra_filters: int = Field(
         0, ge=0, le=4096, description="Filters more in every convolution; 40 in v3's last row."

@@ -29,10 +29,21 @@ class BenchmarkSettings(BaseModel):
         "~/.cache/nasrl/data",
         description="Where the files are: as published, or unpacked as torchvision does it.",
     )
-    download: bool = Field(True, description="Bring files that are missing there.")
-    num_validation: int = Field(5000, ge=1)
-    num_train: int | None = Field(None, ge=2, description="None: all that are left.")
-    num_test: int | None = Field(None, ge=1, description="None: all. Fewer are drawn by the seed.")
+    download: bool = Field(True, description="Whether files that are missing there are brought.")
+    num_validation: int = Field(
+        5000,
+        ge=1,
+        description="Images that rewards are measured on, drawn from the training images; s4.1.",
+    )
+    num_train: int | None = Field(
+        None, ge=2, description="Images to train on, drawn from the rest; null: all of it."
+    )
+    num_test: int | None = Field(
+        None,
+        ge=1,
+        description="Images that the best network is tested on, once, drawn from the set's own; "
+        "null: all of them.",
+    )
     split_seed: SplitSeed = 0
     whitening: WhiteningKind = "channel"
 

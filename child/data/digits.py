@@ -22,8 +22,12 @@ class DigitsSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: Literal["digits"] = "digits"
-    num_validation: int = Field(297, ge=1, lt=NUM_IMAGES)
-    num_test: int = Field(300, ge=1, lt=NUM_IMAGES)
+    num_validation: int = Field(
+        297, ge=1, lt=NUM_IMAGES, description="Images that rewards are measured on."
+    )
+    num_test: int = Field(
+        300, ge=1, lt=NUM_IMAGES, description="Images that the best network is tested on, once."
+    )
     split_seed: SplitSeed = 0
     whitening: WhiteningKind = "channel"
 

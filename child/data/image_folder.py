@@ -31,10 +31,17 @@ class FolderSettings(BaseModel):
     path: FolderPath = Field(description="The folder: train/CLASS/* and test/CLASS/*, or CLASS/*.")
     height: int = Field(ge=1, le=4096, description="Of all images, in pixels; they are resized.")
     width: int = Field(ge=1, le=4096, description="Of all images, in pixels; they are resized.")
-    num_channels: Literal[1, 3] = Field(3, description="1: gray.")
-    num_validation: int = Field(ge=1, description="Images to draw from those to train on.")
+    num_channels: Literal[1, 3] = Field(
+        3, description="1: gray, 3: in color; images are converted."
+    )
+    num_validation: int = Field(
+        ge=1, description="Images that rewards are measured on, drawn from those to train on."
+    )
     num_test: int | None = Field(
-        None, ge=1, description="None: all in test/. Must be given where there is no test/."
+        None,
+        ge=1,
+        description="Images that the best network is tested on, once; null: all in test/. Must be "
+        "given where there is no test/.",
     )
     split_seed: SplitSeed = 0
     whitening: WhiteningKind = "channel"

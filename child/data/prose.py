@@ -21,16 +21,23 @@ class ProseOptions(TextOptions):
     its names and turns of phrase, would be trained on; and a text in pieces has no order to learn.
     """
 
-    lowercase: bool = Field(False, description="Turn all letters into small ones first.")
+    lowercase: bool = Field(
+        False, description="Whether all letters are turned into small ones first."
+    )
     split_punctuation: bool = Field(
         True,
-        description="Of words: each punctuation mark is a token. False: cut at white space alone, "
+        description="Of words: each punctuation mark is a token. false: cut at white space alone, "
         "for texts whose words are told apart already.",
     )
     validation_fraction: float | None = Field(
-        None, gt=0, lt=1, description="Of the tokens of a text that is split. None: 0.1."
+        None,
+        gt=0,
+        lt=1,
+        description="Of the tokens of a text that is split: its part before the last; null: 0.1.",
     )
-    test_fraction: float | None = Field(None, gt=0, lt=1, description="As validation_fraction.")
+    test_fraction: float | None = Field(
+        None, gt=0, lt=1, description="Likewise, its last part; null: 0.1."
+    )
 
     def tokens(self, text: str) -> list[str]:
         """Cut a text into tokens, as the settings say."""

@@ -32,7 +32,9 @@ class TextFileSettings(ProseOptions):
 
     name: Literal["text"]
     path: AbsolutePath = Field(description="The file of the text.")
-    held_out: HeldOutFiles | None = None
+    held_out: HeldOutFiles | None = Field(
+        None, description="Files to validate and test on; null: the text at `path` is split."
+    )
 
     def load(self) -> TextData:
         """Read the files, and split the text if it is one.

@@ -20,16 +20,22 @@ class TextOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    unit: Unit = "words"
+    unit: Unit = Field("words", description="What a token is: a word, or a character.")
     max_vocabulary: int | None = Field(
         None,
         ge=2,
-        description="None: all tokens of the text to train on. A number: the most frequent ones "
-        "and <unk>, which stands for the others.",
+        description="Tokens that are told apart: the most frequent ones and <unk>, which stands "
+        "for the others; null: all of the text to train on.",
     )
-    num_train: int | None = Field(None, ge=2, description="None: all; or the first so many.")
-    num_validation: int | None = Field(None, ge=2, description="As num_train.")
-    num_test: int | None = Field(None, ge=2, description="As num_train.")
+    num_train: int | None = Field(
+        None, ge=2, description="Tokens to train on, the first so many of them; null: all."
+    )
+    num_validation: int | None = Field(
+        None, ge=2, description="Tokens that rewards are measured on, likewise."
+    )
+    num_test: int | None = Field(
+        None, ge=2, description="Tokens that the best cell is tested on, once, likewise."
+    )
 
     def assemble(
         self, train: Sequence[str], validation: Sequence[str], test: Sequence[str], source: str

@@ -6,14 +6,21 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 logger = logging.getLogger(__name__)
 
-WhiteningKind = Literal["none", "channel", "zca"]
+WhiteningKind = Annotated[
+    Literal["none", "channel", "zca"],
+    Field(
+        description="What is done to the pixels. channel: every color gets the mean 0 and the "
+        "variance 1. zca: their correlations are taken away, too. none: they are divided by 255."
+    ),
+]
 
 ZCA_EPSILON = 0.01
 MAX_ZCA_VALUES = 12_288  # of one image; 3x64x64

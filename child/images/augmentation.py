@@ -28,7 +28,7 @@ class AugmentationSettings(BaseModel):
         4,
         ge=1,
         le=4096,
-        description="Pixels by which it is larger on each side. Open in the paper; with 4, 32x32 "
+        description="Pixels by which that is larger on each side. Open in the paper; with 4, 32x32 "
         "pixels become 40x40, as DenseNet's code pads them.",
     )
     flip: bool = Field(True, description="Every other image, at random, has left and right change.")

@@ -15,15 +15,28 @@ from child.training_settings import TrainingSettings
 class ImageTrainingSettings(TrainingSettings):
     """How a child is trained and rewarded. The defaults are those of Zoph & Le 2017, s4.1."""
 
-    num_epochs: int = Field(50, ge=1, le=1_000_000)
-    batch_size: int = Field(64, ge=2, description="Open in the paper; 64 as in DenseNet's code.")
-    learning_rate: float = Field(0.1, gt=0, description="Of the first epoch.")
+    num_epochs: int = Field(
+        50, ge=1, le=1_000_000, description="Passes over the images that are trained on; s4.1."
+    )
+    batch_size: int = Field(
+        64, ge=2, description="Images in a step. Open in the paper; 64 as in DenseNet's code."
+    )
+    learning_rate: float = Field(0.1, gt=0, description="Size of a step in the first epoch; s4.1.")
     schedule: LearningRateSchedule = LearningRateSchedule()
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(1e-4, ge=0)
+    momentum: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="How much of the step before goes into the next; 0: nothing; s4.1.",
+    )
+    nesterov: bool = Field(True, description="Whether momentum is Nesterov's; s4.1.")
+    weight_decay: float = Field(
+        1e-4, ge=0, description="Pulls all weights towards zero (L2); s4.1."
+    )
     augmentation: AugmentationSettings = AugmentationSettings()
-    reward_exponent: float = Field(3.0, gt=0, description="reward = accuracy ** exponent")
+    reward_exponent: float = Field(
+        3.0, gt=0, description="reward = accuracy ** reward_exponent; s4.1."
+    )
     is_channels_last: bool = Field(
         True, description="On a GPU: images lie in memory as its tensor cores take them."
     )

@@ -24,8 +24,9 @@ class DropoutSettings(BaseModel):
     output: Fraction = Field(0.5, description="Of what the last layer puts out.")
     is_variational: bool = Field(
         True,
-        description="False: `input` and `output` are drawn anew for each step (Zaremba et al. "
-        "2014). `embedding` and `recurrent` hold for a sequence in any case.",
+        description="Whether what is left out stays out for a whole sequence. false: input and "
+        "output are drawn anew for each step (Zaremba et al. 2014); embedding and recurrent hold "
+        "in any case.",
     )
 
 
@@ -37,23 +38,31 @@ class LanguageModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    num_layers: int = Field(2, ge=1, le=100)
+    num_layers: int = Field(
+        2, ge=1, le=100, description="Layers of cells, one on top of the other; s4.2."
+    )
     num_parameters: int | None = Field(
         20_000_000,
         ge=1,
-        description="Every model has as many units as make it no larger than this.",
+        description="Weights: every model has as many units as make it no larger than this; null: "
+        "hidden_size says it.",
     )
     hidden_size: int | None = Field(
-        None, ge=1, le=1_000_000, description="Of every layer, in place of num_parameters."
+        None, ge=1, le=1_000_000, description="Units of every layer; null: num_parameters says it."
     )
     embedding_size: int | None = Field(
-        None, ge=1, le=1_000_000, description="None: as large as a layer."
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Numbers that stand for a token; null: as many as a layer has units.",
     )
     is_tied: bool = Field(
         False, description="One matrix embeds tokens and predicts them (Inan et al. 2017)."
     )
     init_range: float = Field(
-        0.05, gt=0, description="Matrices start uniform in ± this (Zaremba et al. 2014)."
+        0.05,
+        gt=0,
+        description="Matrices start uniform between minus this and this (Zaremba et al. 2014).",
     )
     dropout: DropoutSettings = DropoutSettings()
 

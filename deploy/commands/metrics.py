@@ -116,7 +116,7 @@ def _follow(
             click.echo(f"{output}: targets: {said}")
         time.sleep(every_s)
         try:
-            found = _find(targets, certificates)
+            found = _find(targets, certificates).keeping(found)
         except UserMistake as error:
             # A file system may be away for a while; the targets are likely to be where they were.
             click.echo(error.format_message(), err=True)

@@ -133,6 +133,26 @@ def test_file_follows_a_search_from_before_its_begin_to_its_end(tmp_path, capsys
     assert "endpoints.json cannot be read" in printed.err
 
 
+def test_shard_that_dies_stays_a_target_until_it_is_known_elsewhere(
+    start, started, tmp_path, monkeypatch
+):
+    addresses = start(metrics_ports=(0, 0))
+    run, file, held = Run(tmp_path), tmp_path / "file", []
+    events = [
+        started[1].close,
+        lambda: run.publish_endpoints(addresses[:1]),
+        run.withdraw_endpoints,
+    ]
+
+    def sleep(_):
+        held.append([target["labels"]["process"] for target in json.loads(file.read_text())])
+        events.pop(0)()
+
+    monkeypatch.setattr(metrics.time, "sleep", sleep)
+    assert main(["metrics", str(tmp_path), "-o", str(file), "--every", "5"]) == 0
+    assert held == [["shard-0", "shard-1"], ["shard-0", "shard-1"], ["shard-0"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -191,7 +191,7 @@ def test_most_that_fits_is_taken(override):
     ("data", "message"),
     [
         ("{}", "data.name: must be given, one of digits, mnist, "),
-        ("{name: folder, path: x}", "data.num_validation: must be given. Images to draw from"),
+        ("{name: folder, path: x}", "data.num_validation: must be given. Images that rewards"),
         ("{name: wikitext-2}", "data.folder: must be given. Where wiki.train.tokens and"),
         ("{name: text, path: x, held_out: {}}", "data.held_out.test: must be given. The file"),
     ],

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import socket
 import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from support.promql import parse
 from support.runs import START_S, SearchProcess
 from support.waiting import wait_until
 
+from deploy.run import Run
 from deploy.scrape_targets import scrape_targets
 
 # What Prometheus itself adds.
 OF_A_TARGET = {"job", "instance", "run", "process"}
 OF_PROMETHEUS = {"up": {"run": {"run"}}}
-TWO_REPLICAS = {"search", "replica-0", "replica-1", "shard-0", "shard-1", "shard-2"}
+PROCESSES = {"search", "replica-0", "shard-0", "shard-1", "shard-2"}
 NUM_TRIALS = 10
 
 
@@ -54,13 +56,35 @@ def fetch(target):
 
 
 @pytest.fixture(scope="module")
-def exposed(tmp_path_factory):
-    """Run a small search, and scrape all of it for as long as it runs."""
-    path, found = tmp_path_factory.mktemp("monitoring") / "run", Exposed()
+def taken():
+    """A port that is taken on loopback, behind one that is free."""
+    for port in range(20_000, 30_000, 7):
+        with contextlib.suppress(OSError), socket.socket() as free, socket.socket() as held:
+            free.bind(("127.0.0.1", port - 1))
+            free.close()
+            held.bind(("127.0.0.1", port))
+            held.listen()
+            yield port
+            return
+    pytest.fail("no two ports beside each other are free")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("monitoring") / "run"
+
+
+@pytest.fixture(scope="module")
+def exposed(path, taken):
+    """Run a small search, and scrape all of it for as long as it runs.
+
+    The port of replica 1 is taken by somebody else.
+    """
+    found = Exposed()
     ports = {
         "shards.metrics_port_base": 0,
         "metrics.search_port": 0,
-        "metrics.replica_port_base": 0,
+        "metrics.replica_port_base": taken - 1,
     }
     with SearchProcess.new(path, num_trials=NUM_TRIALS, **ports) as search:
         wait_until((path / "endpoints.json").exists, "the shards", START_S)
@@ -82,8 +106,24 @@ def exposed(tmp_path_factory):
     return found
 
 
-def test_every_process_of_a_search_was_a_target(exposed):
-    assert exposed.processes == TWO_REPLICAS
+def test_every_process_of_a_search_with_a_page_was_a_target(exposed):
+    assert exposed.processes == PROCESSES
+
+
+def test_replica_whose_port_is_taken_warns_and_works_without(exposed, path, taken):
+    log = (path / "logs" / "replica-1.log").read_text()
+    assert f"port {taken} at 127.0.0.1: metrics cannot be there: " in log
+    assert exposed.values["search", "nasrl_search_replicas", ("state", "alive")] == 2
+    with Run(path).ledger() as ledger:
+        assert {trial.replica for trial in ledger.trials()} == {0, 1}
+
+
+def test_search_whose_own_port_is_taken_does_not_begin(tmp_path, taken):
+    with SearchProcess.new(tmp_path / "run", **{"metrics.search_port": taken}) as search:
+        code, output = search.end(START_S)
+    assert code == 2
+    assert f"metrics.search_port={taken}: must be one that the search can listen on" in output
+    assert not (tmp_path / "run").exists()
 
 
 def test_search_is_told_as_it_ended(exposed):
