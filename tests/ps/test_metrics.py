@@ -114,6 +114,17 @@ def test_seconds_since_the_last_push_of_a_replica_grow_until_it_pushes_again():
     assert seconds() == 0
 
 
+def test_health_is_told_from_the_first_values_to_the_drain(serve):
+    server, port = serve()
+    assert samples_of(scrape(port))["nasrl_shard_is_serving",] == 0
+    with ShardClient(LAYOUT, [server.address], ClientSettings()) as client:
+        client.initialize(VALUES)
+    assert samples_of(scrape(port))["nasrl_shard_is_serving",] == 1
+    server.close()
+    is_serving = server.metrics.registry.get_sample_value("nasrl_shard_is_serving", {"shard": "0"})
+    assert is_serving == 0
+
+
 def test_scrape_of_a_shard_with_tls_takes_a_certificate_of_its_search(serve, tmp_path):
     authority = CertificateAuthority.open_or_create(tmp_path / "certificates", "a run")
     observer = authority.issue("observer")

@@ -4,10 +4,12 @@ import socket
 import ssl
 import threading
 import urllib.request
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from ps import metrics_page
 from ps.authority import CertificateAuthority
 from ps.metrics_page import MetricsPage
 
@@ -67,10 +69,23 @@ def test_caller_that_says_nothing_holds_up_neither_others_nor_the_end(
         assert not ending.is_alive()
 
 
-def test_no_thread_is_left_of_a_page_that_was_closed(registry):
+def test_thread_of_a_page_has_ended_when_it_is_closed(registry, monkeypatch):
+    is_released = threading.Event()
+
+    def linger(server):
+        WSGIServer.serve_forever(server)
+        assert is_released.wait(timeout=10)
+
+    monkeypatch.setattr(metrics_page._Server, "serve_forever", linger)
     before = set(threading.enumerate())
-    MetricsPage(registry, "127.0.0.1", 0, None).close()
-    assert set(threading.enumerate()) == before
+    page = MetricsPage(registry, "127.0.0.1", 0, None)
+    ending = threading.Thread(target=page.close)
+    ending.start()
+    ending.join(1)
+    assert ending.is_alive()
+    is_released.set()
+    ending.join(5)
+    assert set(threading.enumerate()) <= before
 
 
 def test_broken_certificate_leaves_no_port_open(registry, authority):
