@@ -74,7 +74,8 @@ def _row(setting: Setting, other: str | None) -> str:
     if other != setting.default:
         default += f"; for cells `{other}`"
     cells = (f"`{setting.name}`", setting.values, default, setting.text)
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 def _trained() -> Iterator[str]:
