@@ -25,7 +25,7 @@ _COMMON = set(SearchSettings.model_fields) - {"data", "training"}
 
 
 def settings_page() -> str:
-    """Give the page: what all searches have, what each kind of them has, and `nasrl train`."""
+    """Give the page: what all searches have, what each kind has, `nasrl train` and `retrain`."""
     images, language = groups(Kind.IMAGE_SEARCH), groups(Kind.LANGUAGE_SEARCH)
     parts = [
         ("All searches", [group for group in images if _is_common(group)]),
@@ -41,6 +41,9 @@ def settings_page() -> str:
             text.extend(_section(group, of_others))
     text.append("## nasrl train\n")
     text.extend(_trained())
+    text.append("## nasrl retrain\n")
+    for group in groups(Kind.RETRAINING):
+        text.extend(_section(group, {}))
     return "\n".join(text)
 
 

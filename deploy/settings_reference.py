@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from deploy.retrain.settings import RetrainSettings
 from deploy.settings import ImageSearchSettings, LanguageSearchSettings
 from deploy.train_settings import ImageTrainSettings, LanguageTrainSettings
 
@@ -23,6 +24,7 @@ class Kind(Enum):
     LANGUAGE_SEARCH = "language searches"
     IMAGE_TRAINING = "nasrl train, images"
     LANGUAGE_TRAINING = "nasrl train, language"
+    RETRAINING = "nasrl retrain"
 
 
 _MODELS: dict[Kind, type[BaseModel]] = {
@@ -30,6 +32,7 @@ _MODELS: dict[Kind, type[BaseModel]] = {
     Kind.LANGUAGE_SEARCH: LanguageSearchSettings,
     Kind.IMAGE_TRAINING: ImageTrainSettings,
     Kind.LANGUAGE_TRAINING: LanguageTrainSettings,
+    Kind.RETRAINING: RetrainSettings,
 }
 
 _PLAIN = {
@@ -37,6 +40,7 @@ _PLAIN = {
     "number": "number",
     "string": "text",
     "boolean": "true or false",
+    "object": "settings and their values",
 }
 _ENDS = {
     "minimum": "from",

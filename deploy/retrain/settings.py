@@ -20,12 +20,13 @@ class FinalSettings(BaseModel):
     num_epochs: int = Field(
         ge=1,
         le=1_000_000,
-        description="In which the learning rate falls as training.schedule says; then it stays.",
+        description="Epochs in which the learning rate falls as training.schedule says; then it "
+        "stays.",
     )
     max_epochs: int | None = Field(
         None,
         ge=1,
-        description="After so many it ends where it has not converged; none: after twice "
+        description="After so many it ends where it has not converged; null: after twice "
         "num_epochs.",
     )
     convergence: Convergence = Convergence()
@@ -37,7 +38,7 @@ class FinalSettings(BaseModel):
         description="Changes of the settings, such as of the size; each is trained with all seeds.",
     )
     snapshot_every_s: float = Field(
-        120.0, gt=0, description="What is lost of a training at the most when its process dies."
+        120.0, gt=0, description="How much of a training is lost at the most when its process dies."
     )
 
     @property
@@ -66,14 +67,14 @@ class RetrainSettings(BaseModel):
         5, ge=1, le=1000, description="Networks of the search, those of the highest rewards."
     )
     grid: dict[str, Any] = Field(
-        description="Settings of the search, each with a list of values; every combination is "
+        description="Settings of the search, each with a list of values: every combination is "
         "trained, of every network."
     )
     num_grid_seeds: int = Field(
         1,
         ge=1,
         le=MAX_SEEDS,
-        description="How often, each time with another seed; the mean counts.",
+        description="How often each is, with another seed each time; the mean counts.",
     )
     final: FinalSettings
 
