@@ -8,6 +8,7 @@ from functools import cached_property
 
 from child.space import Space
 from controller.records import Progress, PushRecord
+from controller.retraining import TrainingRecord
 from controller.trial import RECORDED, Trial
 from deploy.run import Run, RunError
 from deploy.settings import SearchSettings
@@ -20,7 +21,7 @@ class Facts:
     """A search at one moment.
 
     name: of its run directory, as it can be printed. tests: the test figure of each trial that was
-    tested. versions: of the software that it ran on, by name.
+    tested. trainings: those after the search. versions: of the software that it ran on, by name.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Facts:
     trials: Sequence[Trial]
     pushes: Sequence[PushRecord]
     tests: dict[int, float]
+    trainings: Sequence[TrainingRecord]
     versions: dict[str, str]
 
     @classmethod
@@ -49,6 +51,7 @@ class Facts:
                 ledger.trials(),
                 ledger.pushes(),
                 ledger.tests(),
+                ledger.trainings(),
                 ledger.code_versions(),
             )
         facts._check_space(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import mean, stdev
 from typing import Any
 
 import jinja2
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from deploy.reasons import alike_reasons
 from deploy.report.facts import Facts
 from deploy.report.figure import ReportFigure, Table
+from deploy.report.final_trainings import final_trainings, last_tests
 from deploy.report.policy_figures import choices_figures, entropy_figure
 from deploy.report.process_figures import process_figures
 from deploy.report.reward_figures import rewards_figure
@@ -57,6 +59,7 @@ def page(facts: Facts, baseline: Facts | None = None) -> str:
         process=process_figures(facts),
         infeasible=_infeasible(facts),
         winners=winners(facts),
+        retrained=final_trainings(facts),
         settings=_table(["setting", "value"], flat(facts.settings.shown)),
         versions=_table(["software", "version"], facts.versions),
         differing=differing(facts, baseline) if baseline else [],
@@ -135,6 +138,9 @@ def _tiles(facts: Facts, baseline: Facts | None) -> Iterator[Tile]:
         if best.trial in facts.tests:
             note = "the best, on data that no network had met"
             yield Tile(f"Test {metric.name}", metric.text(facts.tests[best.trial]), note)
+    if tests := last_tests(facts):
+        spread = f"±{metric.text(stdev(tests))} over {len(tests)} seeds" if len(tests) > 1 else ""
+        yield Tile(f"Retrained, test {metric.name}", metric.text(mean(tests)), spread)
     if len(facts.rewards) >= 4:
         quarter = len(facts.rewards) // 4
         first, last = np.mean(facts.rewards[:quarter]), np.mean(facts.rewards[-quarter:])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from controller.trial import Trial
+from deploy.best_trials import best_trials
 from deploy.drawings.drawing import Drawing
 from deploy.report.facts import Facts
 from deploy.report.inline_svg import inline_svg, width_of
@@ -37,20 +37,8 @@ class Winner:
 
 def winners(facts: Facts) -> list[Winner]:
     """Give the best different architectures, the best first."""
-    return [
-        _winner(rank, trial, facts) for rank, trial in enumerate(best_trials(facts.trials), start=1)
-    ]
-
-
-def best_trials(trials: Sequence[Trial], number: int = NUM_WINNERS) -> list[Trial]:
-    """Give the completed trials of the highest reward, of every architecture the best alone."""
-    completed = (trial for trial in trials if trial.state == "completed" and trial.architecture)
-    found: dict[str | None, Trial] = {}
-    for trial in sorted(completed, key=lambda trial: (-(trial.reward or 0.0), trial.trial)):
-        found.setdefault(trial.architecture_sha256, trial)
-        if len(found) == number:
-            break
-    return list(found.values())
+    best = best_trials(facts.trials, NUM_WINNERS)
+    return [_winner(rank, trial, facts) for rank, trial in enumerate(best, start=1)]
 
 
 def _winner(rank: int, trial: Trial, facts: Facts) -> Winner:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from controller.search_ledger import SearchLedger
+from deploy.best_trials import best_trials
 from deploy.heartbeat import await_silence
 from deploy.retrain.course import Course
-from deploy.retrain.retraining import Outcome, Retraining, best_trials
+from deploy.retrain.retraining import Outcome, Retraining
 from deploy.retrain.settings import RetrainSettings
 from deploy.retrain.watch import RetrainWatch
 from deploy.run import Run

@@ -166,14 +166,6 @@ def outcome_of(candidate: Candidate, records: dict[str, TrainingRecord]) -> Outc
     return Outcome(candidate, tuple(record for record in known if record is not None))
 
 
-def best_trials(trials: Sequence[Trial], number: int) -> list[Trial]:
-    """Give the completed trials of the highest rewards, the best first, no two of one network."""
-    completed = [trial for trial in trials if trial.state == "completed"]
-    ranked = sorted(completed, key=lambda trial: (-(trial.reward or 0.0), trial.trial))
-    unlike = {trial.architecture_sha256: trial for trial in reversed(ranked)}
-    return [trial for trial in ranked if unlike[trial.architecture_sha256] is trial][:number]
-
-
 def _architecture(settings: SearchSettings, trial: Trial) -> Any:
     assert trial.decisions is not None, "a completed trial has its decisions"
     choices = [choice for _, choice in trial.decisions]

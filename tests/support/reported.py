@@ -110,6 +110,6 @@ def facts_of(
 ) -> Facts:
     """Give what would be read of a search with these trials."""
     fields: dict[str, Any] = {
-        "name": "run", "pushes": [], "tests": {}, "versions": VERSIONS,
+        "name": "run", "pushes": [], "tests": {}, "trainings": [], "versions": VERSIONS,
     } | changes  # fmt: skip
     return Facts(settings=settings, trials=trials, progress=progress, **fields)

@@ -7,7 +7,9 @@ from support.children import completed, infeasible
 from support.reported import search_run
 
 import nasrl
+from child.final_result import FinalResult
 from controller.ledger import Ledger
+from controller.retraining import Training
 from deploy.run import Run
 from deploy.settings_file import load_settings
 
@@ -48,7 +50,25 @@ def runs(tmp_path_factory):
     made["secret"] = secret(folder / "secret", digits)
     with Ledger(made["digits"].ledger_url) as ledger:
         ledger.record_test(40, 0.875)
+    retrain(made["skips"])
     return made
+
+
+FINALS = [0.91, 0.95, 0.96]
+
+
+def retrain(run):
+    """Record what was trained to its end: one network, then another with three seeds."""
+    lasting = (0.5,) * 12
+    with Ledger(run.ledger_url) as ledger:
+        ledger.record_training(Training("grid", 25, {}, {"a": 1}, 9), completed(0.5))
+        early = FinalResult("completed", lasting[:7], True, 0.85, 4321, 1.0)
+        ledger.record_training(Training("final", 2, {}, {"a": 1}, 9), early)
+        for seed, test in enumerate(FINALS):
+            result = FinalResult("completed", lasting[: 10 + seed], True, test, 1234, 1.0)
+            ledger.record_training(Training("final", 25, {}, {"a": 2}, seed), result)
+        lost = FinalResult("infeasible", (), False, None, 1234, 1.0, "not finite")
+        ledger.record_training(Training("final", 25, {}, {"a": 2}, 7), lost)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from support.markup import Markup
 from support.reported import facts_of, push, trial, trials_of
@@ -11,7 +12,6 @@ from support.statuses import progress
 
 from deploy.report.facts import Facts
 from deploy.report.page import differing, page
-from deploy.report.winners import best_trials
 from deploy.settings_file import load_settings
 
 NAMES = ["compared", "skips", "cells", "one", "empty", "infeasible"]
@@ -181,17 +181,6 @@ def test_best_are_different_architectures_the_best_first(pages):
     assert [card.by_id(f"drawing-{n}-layer-1").tag for n, card in enumerate(cards, 1)] == ["g"] * 10
 
 
-def test_architecture_that_was_trained_twice_is_among_the_best_once():
-    trials = [
-        trial(1, reward=0.5, architecture={"a": 1}, architecture_sha256="x"),
-        trial(2, reward=0.9, architecture={"a": 1}, architecture_sha256="x"),
-        trial(3, reward=0.7, architecture={"a": 2}, architecture_sha256="y"),
-        trial(4, reward=0.0, architecture={"a": 3}, state="infeasible"),
-    ]
-    assert [t.trial for t in best_trials(trials)] == [2, 3]
-    assert [t.trial for t in best_trials(trials, 1)] == [2]
-
-
 def test_choices_are_named_by_their_values(pages):
     _, root = pages["skips"]
     assert table_of(root.by_id("figure-choice-filter-height"))[0][1:] == ["1", "3", "5"]
@@ -301,3 +290,23 @@ def test_page_of_very_many_trials_is_small():
     pushes = [push(n, n % 700) for n in range(1, 15_001)]
     facts = facts_of(settings, trials, progress(num_recorded=15_000), pushes=pushes)
     assert len(page(facts, replace(facts, name="other"))) < 2_000_000
+
+
+def test_networks_that_were_trained_to_their_end_have_mean_and_spread(pages):
+    text, root = pages["skips"]
+    [table] = root.by_id("retrained").all("table")
+    rows = [
+        [cell.text for cell in row.all() if cell.tag in ("th", "td")] for row in table.all("tr")
+    ]
+    mean, spread = np.mean([0.91, 0.95, 0.96]), np.std([0.91, 0.95, 0.96], ddof=1)
+    assert rows[1:] == [
+        ["2", "4,321", "7", "85.0%", "", "1", ""],
+        ["25", "1,234", "10 to 12", f"{mean:.1%}", f"{spread:.1%}", "3", "91.0% to 96.0%"],
+    ]
+    assert f"±{spread:.1%} over 3 seeds" in text
+
+
+def test_search_that_was_not_retrained_has_no_section_for_it(pages):
+    text, _ = pages["compared"]
+    assert 'id="retrained"' not in text
+    assert "#retrained" not in text

@@ -10,8 +10,9 @@ from support.children import completed, infeasible
 from child.final_result import FinalResult
 from controller.retraining import TrainingRecord
 from controller.seeds import final_seed, grid_seed
+from deploy.best_trials import best_trials
 from deploy.retrain.loading import load_retrain_settings
-from deploy.retrain.retraining import Retraining, best_trials, outcome_of
+from deploy.retrain.retraining import Retraining, outcome_of
 from deploy.settings_file import load_settings
 
 GRID = "grid={training: {learning_rate: [0.1, 0.2]}}"
