@@ -24,10 +24,10 @@ class Convergence(BaseModel):
     )
 
     def is_reached(self, losses: Sequence[float]) -> bool:
-        """Tell whether the lowest of these losses fell too little in the last epochs.
+        """Tell whether the lowest of these losses fell too little, or just so much, at the end.
 
         Args:
-            losses: of every epoch so far, > 0.
+            losses: of every epoch so far, >= 0.
 
         >>> convergence = Convergence(patience=2, min_improvement=0.1)
         >>> [convergence.is_reached(losses) for losses in ([8.0, 7.5, 6.0], [8.0, 7.5, 7.3])]
@@ -36,4 +36,4 @@ class Convergence(BaseModel):
         before = losses[: -self.patience]
         if not before:
             return False
-        return min(losses[-self.patience :]) > (1 - self.min_improvement) * min(before)
+        return min(losses[-self.patience :]) >= (1 - self.min_improvement) * min(before)

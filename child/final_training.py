@@ -21,6 +21,8 @@ from child.result import Infeasible
 from child.seeded import seeded
 from child.weights import Weights, weights_of
 
+_SNAPSHOT = "nasrl final training 1"
+
 
 @dataclass(frozen=True)
 class FinalEpoch:
@@ -37,6 +39,10 @@ class FinalEpoch:
     snapshot: Callable[[], bytes]
 
 
+# Yields every epoch; returns what became of the training, and the weights.
+FinalTraining = Generator[FinalEpoch, None, tuple[FinalResult, Weights | None]]
+
+
 @dataclass
 class _Course:
     """What is known of a training so far; it outlives the network."""
@@ -48,6 +54,10 @@ class _Course:
     test: float | None = None
     num_parameters: int = 0
     weights: Weights | None = None
+
+
+class SnapshotError(ValueError):
+    """What a training is to go on from is not a snapshot of it."""
 
 
 class FinalTrainer:
@@ -91,7 +101,7 @@ class FinalTrainer:
         *,
         learning_rate: float | None = None,
         snapshot: bytes | None = None,
-    ) -> Generator[FinalEpoch, None, tuple[FinalResult, Weights | None]]:
+    ) -> FinalTraining:
         """Build a network, train it until it converges, and test it once; yield after each epoch.
 
         Args:
@@ -99,6 +109,9 @@ class FinalTrainer:
             test: the data to test on, as the passes take them.
             learning_rate: of the first epoch, > 0, in place of the settings'.
             snapshot: goes on from there.
+
+        Raises:
+            SnapshotError: it cannot, at the first step; without the snapshot it begins anew.
 
         Returns:
             What became of it, and the weights that were tested. It is infeasible, without weights,
@@ -159,6 +172,7 @@ class FinalTrainer:
     def _snapshot(self, learner: Learner, course: _Course) -> bytes:
         device, file = self._passes.device, io.BytesIO()
         state = {
+            "kind": _SNAPSHOT,
             "network": learner.network.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "scaler": learner.scaler.state_dict(),
@@ -172,8 +186,18 @@ class FinalTrainer:
         return file.getvalue()
 
     def _restore(self, snapshot: bytes, learner: Learner, course: _Course) -> None:
+        try:
+            # With weights_only nothing but tensors, numbers and texts is made of it.
+            state = torch.load(io.BytesIO(snapshot), map_location="cpu", weights_only=True)
+            self._put_back(state, learner, course)
+        except Exception as error:  # torch raises what it finds: of zip, of pickle, of its own
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise SnapshotError(f"the snapshot cannot be used: {first}") from error
+
+    def _put_back(self, state: dict[str, Any], learner: Learner, course: _Course) -> None:
         device = self._passes.device
-        state = torch.load(io.BytesIO(snapshot), map_location="cpu", weights_only=True)
+        if state["kind"] != _SNAPSHOT:
+            raise ValueError(f"kind={state['kind']!r}: must be {_SNAPSHOT!r}")
         learner.network.load_state_dict(state["network"])
         learner.optimizer.load_state_dict(state["optimizer"])
         learner.scaler.load_state_dict(state["scaler"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 
 from ps.disk import Disk
@@ -29,6 +31,22 @@ def write_durably(disk: Disk, path: Path, data: bytes, mode: int = 0o644) -> Non
     disk.sync_folder(path.parent)
 
 
+def write_new_durably(disk: Disk, path: Path, data: bytes) -> None:
+    """Write a file where there is none, as `write_durably` does; of several writers one succeeds.
+
+    Raises:
+        FileExistsError: there is one, and it stays.
+        OSError: it was not written.
+    """
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    write_durably(disk, beside, data)
+    try:
+        os.link(beside, path)
+    finally:
+        disk.delete(beside)
+        disk.sync_folder(path.parent)
+
+
 def make_durably(disk: Disk, folder: Path) -> None:
     """Make a folder where there is none; after a power cut it is still there.
 
@@ -39,5 +57,5 @@ def make_durably(disk: Disk, folder: Path) -> None:
         OSError: it cannot be made.
     """
     if not folder.is_dir():
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         disk.sync_folder(folder.parent)

@@ -10,7 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from child.weights import Weights
-from deploy.durable_file import make_durably, write_durably
+from deploy.durable_file import make_durably, write_durably, write_new_durably
 from ps.disk import Disk
 
 
@@ -18,18 +18,23 @@ class WeightsFileError(Exception):
     """A file of weights is not what it must be; the message names it."""
 
 
-def write_weights(path: Path, weights: Weights, says: dict[str, Any]) -> None:
+def write_weights(
+    path: Path, weights: Weights, says: dict[str, Any], *, is_new: bool = False
+) -> None:
     """Write a safetensors file so that, after a power cut, too, it is whole or not there.
 
     Args:
         says: a JSON object; it is in the file's metadata, under the name nasrl.
+        is_new: a file that is there already stays.
 
     Raises:
+        FileExistsError: there is one, and this was to be new.
         OSError: it cannot be written.
     """
     disk = Disk()
     make_durably(disk, path.parent)
-    write_durably(disk, path, safetensors.numpy.save(weights, {"nasrl": json.dumps(says)}))
+    write = write_new_durably if is_new else write_durably
+    write(disk, path, safetensors.numpy.save(weights, {"nasrl": json.dumps(says)}))
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, Any]] | None:

@@ -78,8 +78,10 @@ def call(
         "max_retries": 0,
         **_placed(place),
     }
-    remote: Any = ray.remote
-    return remote(function).options(**options).remote(*arguments)
+    # Given here, and not to `options`, they make Ray take a new process for each task with GPUs:
+    # CUDA stays on the GPU that it has begun with.
+    remote: Any = ray.remote(**options)
+    return remote(function).remote(*arguments)
 
 
 def _placed(place: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import ray
 
 from child.convergence import Convergence
 from child.final_result import FinalResult
-from child.final_training import FinalTrainer
+from child.final_training import FinalTrainer, FinalTraining, SnapshotError
 from child.result import EpochReport, TrialResult
 from child.task import Task
 from child.training import ChildTrainer
@@ -146,17 +146,25 @@ def _train_to_the_end(
             lambda device: FinalTrainer(task.passes(data, device), convergence, max_epochs)
         )
         with granted.entered(is_alone=granted.is_shared):
-            epochs = trainer.train(
-                lambda: task.build(plan.architecture, data),
-                plan.seed,
-                test,
-                learning_rate=plan.learning_rate,
-                snapshot=snapshot,
-            )
+
+            def begin(snapshot: bytes | None) -> FinalTraining:
+                return trainer.train(
+                    lambda: task.build(plan.architecture, data),
+                    plan.seed,
+                    test,
+                    learning_rate=plan.learning_rate,
+                    snapshot=snapshot,
+                )
+
+            epochs = begin(snapshot)
             kept_at = time.monotonic()
             while True:
                 try:
                     epoch = next(epochs)
+                except SnapshotError as error:
+                    logger.warning("%s; the training begins anew", error)
+                    epochs = begin(None)
+                    continue
                 except StopIteration as ended:
                     yield ended.value
                     return

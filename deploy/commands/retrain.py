@@ -58,12 +58,12 @@ def retrain(
     # Slow to import, and not needed to say what is wrong with a command.
     from child.data.errors import DataError, DownloadFailed
     from controller.errors import LedgerError, StillAlive
-    from deploy.cluster import ClusterError, Shortage, check_machine
+    from deploy.cluster import ClusterError, Shortage
     from deploy.interrupts import Interrupts
     from deploy.retrain.after_search import RetrainRefused
     from deploy.retrain.after_search import retrain as train_again
+    from deploy.retrain.course import TrainingsLost
     from deploy.retrain.loading import load_retrain_settings
-    from deploy.retrain.side_by_side import TrainingsLost
     from deploy.retrain.summary import summarize_retraining
     from deploy.retrain.watch import RetrainWatch
     from deploy.run import Run, RunError
@@ -78,11 +78,10 @@ def retrain(
         if example:
             click.echo(settings.to_yaml(), nl=False)
             return 0
-        check_machine(search)
         data = search.data.load()
     except DownloadFailed as error:
         raise click.ClickException(str(error)) from error
-    except (RunError, SettingsError, Shortage) as error:
+    except (RunError, SettingsError) as error:
         raise UserMistake(str(error)) from error
     except DataError as error:
         raise UserMistake(f"the data of the search are needed: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from controller.search_ledger import SearchLedger
@@ -80,6 +80,7 @@ def retrain(
         with Course(run, search, settings.final, data, ledger, watch, is_stopping) as course:
             grid = course.grid(plan)
             winner = next((outcome for outcome in grid if outcome.is_feasible), None)
+            await_silence(ledger, watch.say, is_stopping)  # it may have been resumed meanwhile
             final = [] if winner is None else course.final(plan.final(winner.candidate))
         best = ledger.progress().best
         searched = None if best is None else ledger.tests().get(best.trial)
@@ -90,11 +91,18 @@ def retrain(
 def _alone(run: Run) -> Iterator[None]:
     """Hold the lock of a run, so that nobody trains the same at the same time on this machine.
 
-    Two machines would do no harm: what is recorded first stays.
+    Two machines would only work in vain: what is kept and recorded first stays.
     """
-    with (run.path / "retrain.lock").open("a", encoding="utf-8") as lock:
+    path = run.path / "retrain.lock"
+    with ExitStack() as stack:
         try:
+            lock = stack.enter_context(path.open("a", encoding="utf-8"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RetrainRefused(f"{run.path}: another nasrl retrain is at work here") from error
+        except OSError as error:
+            raise RetrainRefused(
+                f"{path}: must be a file that can be written and locked ({error.strerror}); the "
+                "weights of networks are written beside it"
+            ) from error
         yield

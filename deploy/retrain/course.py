@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import ray
 
+from child.final_result import FinalResult
 from child.result import TrialResult
+from child.weights import Weights
 from controller.retraining import Training, TrainingRecord
 from controller.search_ledger import SearchLedger
-from deploy.cluster import check_folder, cluster
+from deploy.cluster import check_folder, check_machine, cluster
+from deploy.count import counted
 from deploy.retrain.final_network import FinalNetwork, SnapshotFile
 from deploy.retrain.retraining import Candidate, Outcome, Retraining, outcome_of
 from deploy.retrain.settings import FinalSettings
@@ -25,9 +29,13 @@ from deploy.settings import SearchSettings, SplitData
 from deploy.weights_file import WeightsFileError
 from workers.process import ProcessSetup
 from workers.retraining import FinalProgress, TrainingPlan, begin_final, begin_in_grid
-from workers.slots import Slot, slot
+from workers.slots import Slot, rooms, slot
 
 logger = logging.getLogger(__name__)
+
+
+class TrainingsLost(Exception):
+    """Some trainings could not be ended, and are missing; the message says why."""
 
 
 class Course:
@@ -76,7 +84,7 @@ class Course:
         Raises:
             KeyboardInterrupt: told to stop.
             deploy.cluster.ClusterError: there is no Ray that can train.
-            deploy.retrain.side_by_side.TrainingsLost: some lost their processes again and again.
+            TrainingsLost: some could not be ended; all others were.
         """
         self._train(plan.grid, lambda: self._leader(plan))
         return plan.best(self._records)
@@ -89,6 +97,8 @@ class Course:
         for candidate in candidates:
             for training in candidate.trainings:
                 self._find_kept(training)
+                if training.sha256 in self._records:
+                    SnapshotFile(self._run, training.sha256).delete()
         self._train(candidates, lambda: "")
         return [outcome_of(candidate, self._records) for candidate in candidates]
 
@@ -110,19 +120,32 @@ class Course:
         stage = of_training[missing[0]][1].stage
         line, num_before, began_at = leader(), self.num_new, time.monotonic()
         side_by_side = SideBySide(begin, self._search.children.max_deaths, self._is_stopping)
+        lost = side_by_side.lost
         for given in side_by_side.run([of_training[name][1] for name in missing]):
-            if given is not None and self._take(*given):
-                line = leader()
+            if given is not None:
+                training, yielded = given
+                if isinstance(yielded, FinalProgress):
+                    if self._go_on(training, yielded):
+                        side_by_side.has_advanced(training)
+                elif reason := self._end(training, yielded):
+                    lost[training.sha256] = reason
+                else:
+                    line = leader()
             num_done = self.num_new - num_before
             num_left = len(missing) - num_done
             self._watch.show(
                 f"{stage}: {len(of_training) - num_left:,} of {len(of_training):,} trained{line}"
                 f"{self._at_epochs()}{_time_left(num_done, num_left, time.monotonic() - began_at)}"
             )
+        for name in missing:
+            if name not in self._records:
+                lost.setdefault(name, "it ended without a result")
+        if lost:
+            raise TrainingsLost(self._said(stage, lost, of_training))
 
     def _begin(self, candidate: Candidate, training: Training) -> Any:
         plan = TrainingPlan(
-            name=f"{training.stage}-{training.sha256[:16]}",
+            name=log_name(training),
             task=candidate.point.settings.task,
             architecture=candidate.architecture,
             seed=training.seed,
@@ -130,42 +153,53 @@ class Course:
         )
         if training.stage == "grid":
             return begin_in_grid(self._setup, plan, self._grid_data, self._slot)
+        # Alone on its GPU: it is long, and others would only wait for each other there.
+        alone = replace(self._slot, num_gpus=max(1.0, self._slot.num_gpus))
         data, test = self._final_data
         return begin_final(
             self._setup,
             plan,
             data,
             test,
-            self._slot,
+            alone if self._slot.num_gpus else self._slot,
             self._final.convergence,
             self._final.limit,
             self._final.snapshot_every_s,
             SnapshotFile(self._run, training.sha256).read(),
         )
 
-    def _take(self, training: Training, given: Any) -> bool:
-        """Take what a training has yielded; tell whether it has ended."""
-        snapshot = SnapshotFile(self._run, training.sha256)
-        if isinstance(given, FinalProgress):
-            self._epochs[training.sha256] = given.epoch
-            if given.snapshot is not None:
-                try:
-                    snapshot.write(given.snapshot)
-                except OSError as error:
-                    self._watch.say(f"a snapshot could not be kept: {error}")
+    def _go_on(self, training: Training, progress: FinalProgress) -> bool:
+        """Take note of an epoch; tell whether the training would go on from after it."""
+        self._epochs[training.sha256] = progress.epoch
+        if progress.snapshot is None:
             return False
+        try:
+            SnapshotFile(self._run, training.sha256).write(progress.snapshot)
+        except OSError as error:
+            self._watch.say(f"a snapshot could not be kept: {error}")
+            return False
+        return True
+
+    def _end(
+        self, training: Training, given: TrialResult | tuple[FinalResult, Weights | None]
+    ) -> str:
+        """Record what a training came to; say why it is not recorded, if it is not."""
+        self._epochs.pop(training.sha256, None)
         if isinstance(given, TrialResult):
             self._record(self._ledger.record_training(training, given))
-            return True
+            return ""
         result, weights = given
+        if result.is_out_of_memory:
+            # On another machine, or later, there may be enough.
+            return result.reason
         if weights is not None:
             try:
-                FinalNetwork(result, weights).write(self._run, training)
+                result = FinalNetwork(result, weights).keep(self._run, training).result
             except OSError as error:
-                self._watch.say(f"the weights of a network could not be kept: {error}")
+                return f"its weights cannot be written: {error}"
         self._record(self._ledger.record_training(training, result))
-        snapshot.delete()
-        return True
+        SnapshotFile(self._run, training.sha256).delete()
+        return ""
 
     def _find_kept(self, training: Training) -> None:
         """Record what was trained and tested, and not recorded, by a process that died."""
@@ -182,7 +216,6 @@ class Course:
     def _record(self, record: TrainingRecord) -> None:
         self.num_new += 1
         self._records[record.sha256] = record
-        self._epochs.pop(record.sha256, None)
         logger.info("training %s: %s %s", record.sha256[:16], record.state, record.reason)
 
     def _leader(self, plan: Retraining) -> str:
@@ -195,6 +228,24 @@ class Course:
             f"{candidate.trial.trial}, {candidate.point}"
         )
 
+    def _said(
+        self,
+        stage: str,
+        lost: Mapping[str, str],
+        of_training: Mapping[str, tuple[Candidate, Training]],
+    ) -> str:
+        """Say which trainings are missing, and why."""
+        lines = []
+        for name, reason in lost.items():
+            candidate, training = of_training[name]
+            log = self._run.log_dir / f"{log_name(training)}.log"
+            which = str(candidate.point) or "of the best point"
+            lines.append(
+                f"\n  - trial {training.trial}, {which}, seed {training.seed}: {reason} (see {log})"
+            )
+        count = counted(len(lost), "training")
+        return f"{count} of the {stage} could not be ended:{''.join(lines)}"
+
     def _at_epochs(self) -> str:
         at = sorted(self._epochs.values())
         return f"; in epoch {', '.join(str(epoch + 1) for epoch in at)}" if at else ""
@@ -202,12 +253,18 @@ class Course:
     @cached_property
     def _slot(self) -> Slot:
         """The place of a training; Ray is started or joined for it."""
+        check_machine(self._search)
         placement = self._stack.enter_context(
             cluster(self._search, self._run.path, self._watch.say)
         )
         if placement.is_spread:
             check_folder(self._run)
-        return slot(self._search.children, placement.of_children)
+        children, place = self._search.children, placement.of_children
+        if children.per_gpu_node is None:
+            return slot(children, place)
+        # Ray finds the node; where nodes differ each training takes what the fewest GPUs need.
+        there = (room.slot.num_gpus for room in rooms(placement.nodes(), children, place))
+        return replace(slot(children, place), num_gpus=max(there, default=1.0))
 
     @cached_property
     def _grid_data(self) -> Any:
@@ -216,6 +273,11 @@ class Course:
     @cached_property
     def _final_data(self) -> tuple[Any, Any]:
         return ray.put(self._data.search.with_validation()), ray.put(self._data.test)
+
+
+def log_name(training: Training) -> str:
+    """Give the name of the log of a training."""
+    return f"{training.stage}-{training.sha256[:16]}"
 
 
 def _time_left(num_done: int, num_left: int, seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from deploy.retrain.settings import FinalSettings, RetrainSettings
@@ -44,7 +45,7 @@ def _grid_of_images(search: ImageSearchSettings) -> Tree:
         axes["schedule"] = {"kind": ["constant", "cosine"]}
     return {
         "training": axes,
-        "network": {"norm_epsilon": _times(search.network.norm_epsilon, 1, 100)},
+        "network": {"norm_epsilon": _times(search.network.norm_epsilon, 1, 100, at_most=1.0)},
     }
 
 
@@ -53,7 +54,7 @@ def _grid_of_language(search: LanguageSearchSettings) -> Tree:
     axes: Tree = {"learning_rate": _times(training.learning_rate, 0.5, 1, 2)}
     if training.schedule.kind == "exponential":
         constant = training.schedule.constant_epochs
-        axes["schedule"] = {"constant_epochs": [constant, max(1, 2 * constant)]}
+        axes["schedule"] = {"constant_epochs": [constant, 2 * constant or 1]}
     rates = {
         name: getattr(model.dropout, name) for name in ("embedding", "input", "recurrent", "output")
     }
@@ -79,5 +80,6 @@ def _sizes(search: LanguageSearchSettings) -> tuple[Tree, ...]:
     return tuple({"model": {"hidden_size": size}} for size in sizes)
 
 
-def _times(value: float, *factors: float) -> list[float]:
-    return [float(f"{value * factor:.6g}") for factor in factors]
+def _times(value: float, *factors: float, at_most: float = math.inf) -> list[float]:
+    products = (float(f"{min(value * factor, at_most):.6g}") for factor in factors)
+    return list(dict.fromkeys(products))

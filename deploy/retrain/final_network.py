@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from child.final_result import FinalResult
@@ -12,6 +14,8 @@ from deploy.run import Run
 from deploy.weights_file import WeightsFileError, read_weights, write_weights
 from ps.disk import Disk
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class FinalNetwork:
@@ -20,10 +24,25 @@ class FinalNetwork:
     result: FinalResult
     weights: Weights
 
-    def write(self, run: Run, training: Training) -> None:
-        """Keep them; see `write_weights`."""
+    def keep(self, run: Run, training: Training) -> FinalNetwork:
+        """Keep them, if none of this training are kept yet; give those that are.
+
+        Another process may have trained the same, on hardware that does not repeat itself: the
+        figure that is recorded is that of the weights that are kept.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        path = run.final_network_path(training.sha256)
         says = {"training": training.sha256, "result": asdict(self.result)}
-        write_weights(run.final_network_path(training.sha256), self.weights, says)
+        try:
+            write_weights(path, self.weights, says, is_new=True)
+        except FileExistsError:
+            with suppress(WeightsFileError):
+                if (kept := FinalNetwork.find(run, training.sha256)) is not None:
+                    return kept
+            write_weights(path, self.weights, says)  # in place of what is none
+        return self
 
     @classmethod
     def find(cls, run: Run, sha256: str) -> FinalNetwork | None:
@@ -64,10 +83,13 @@ class SnapshotFile:
         write_durably(disk, self._path, snapshot)
 
     def read(self) -> bytes | None:
-        """Give the last one; None where there is none."""
+        """Give the last one; None where there is none, or none that can be read."""
         try:
             return self._path.read_bytes()
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("%s cannot be read: %s; the training begins anew", self._path, error)
             return None
 
     def delete(self) -> None:

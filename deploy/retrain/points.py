@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,14 @@ PARTS: dict[type[SearchSettings], tuple[str, str]] = {
     LanguageSearchSettings: ("training", "model"),
 }
 _MORE_FILTERS = "space.extra_filters"
+# Of `training`: what has no say, or changes what networks are compared by.
+_FIXED = {
+    "time_limit_s": "limits of a child do not count after the search",
+    "max_parameters": "limits of a child do not count after the search",
+    "reward_epochs": "networks are compared as in the search",
+    "reward_exponent": "networks are compared by their validation figures",
+    "reward_scale": "networks are compared by their validation figures",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,10 @@ class Point:
         parts = PARTS[type(self.base)]
         is_of_images = isinstance(self.base, ImageSearchSettings)
         for name in values:
+            if name == "training.num_epochs":
+                raise SettingsError(
+                    f"final.variants.{name}: must be left out; see final.num_epochs"
+                )
             if not (is_of_images and name == _MORE_FILTERS):
                 self._check(name, "final.variants", parts)
         every = values | {"training.num_epochs": num_epochs}
@@ -78,7 +90,9 @@ class Point:
 
     @staticmethod
     def _check(name: str, origin: str, parts: tuple[str, str]) -> None:
-        section, dot, _ = name.partition(".")
+        section, dot, last = name.partition(".")
+        if section == "training" and (why := _FIXED.get(last)):
+            raise SettingsError(f"{origin}.{name}: must be left out; {why}")
         if section not in parts or not dot:
             raise SettingsError(
                 f"{origin}.{name}: must be a setting of {' or '.join(parts)}, such as "
@@ -98,6 +112,8 @@ def points(search: SearchSettings, grid: Mapping[str, Any]) -> list[Point]:
             raise SettingsError(
                 f"grid.{name}={values!r}: must be a list of values to try, such as [0.1, 0.2]"
             )
+        if repeated := _repeated(values):
+            raise SettingsError(f"grid.{name}={values!r}: {repeated} must be there once")
     start = Point.of(search)
     found = [
         start.with_values(dict(zip(axes, values, strict=True)))
@@ -108,6 +124,11 @@ def points(search: SearchSettings, grid: Mapping[str, Any]) -> list[Point]:
         Point({k: v for k, v in point.changes.items() if k in varied}, point.settings, search)
         for point in found
     ]
+
+
+def _repeated(values: Sequence[Any]) -> str:
+    """Name a value that is there twice; empty where there is none."""
+    return next((_text(each) for n, each in enumerate(values) if each in values[:n]), "")
 
 
 def _changed(settings: SearchSettings, values: Mapping[str, Any], origin: str) -> SearchSettings:

@@ -15,6 +15,7 @@ from deploy.count import counted
 from deploy.retrain.points import Point, points
 from deploy.retrain.settings import RetrainSettings
 from deploy.settings import SearchSettings
+from deploy.settings_file import SettingsError
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,6 @@ class Outcome:
     def is_feasible(self) -> bool:
         """Whether every network could be trained."""
         return self.is_complete and all(record.state == "completed" for record in self.records)
-
-    @property
-    def reward(self) -> float:
-        """The mean reward; networks that could not be trained have 0."""
-        return mean(record.reward or 0.0 for record in self.records)
 
     @property
     def validation(self) -> float | None:
@@ -96,8 +92,12 @@ class Retraining:
         self._settings = settings
         self._trials = trials
         self._points = points(search, settings.grid)
-        for changes in settings.final.variants:
-            self._points[0].variant(changes, settings.final.num_epochs)
+        variants = settings.final.variants
+        for number, changes in enumerate(variants):
+            if changes in variants[:number]:
+                raise SettingsError(f"final.variants[{number}]={changes}: must be there once")
+            for point in self._points:
+                point.variant(changes, settings.final.num_epochs)
 
     @property
     def summary(self) -> str:
@@ -122,7 +122,7 @@ class Retraining:
         for trial in self._trials:
             for point in self._points:
                 architecture = _architecture(point.settings, trial)
-                settings = _what_counts(point.settings)
+                settings = _what_counts(point, architecture)
                 trainings = tuple(
                     Training("grid", trial.trial, architecture.to_json(), settings, seed)
                     for seed in seeds
@@ -131,13 +131,18 @@ class Retraining:
         return found
 
     def best(self, records: dict[str, TrainingRecord]) -> list[Outcome]:
-        """Give the outcomes of the grid, the best first; those that could not be trained last.
+        """Give the outcomes of the grid, that of the best validation first.
 
-        Of equal ones that of the better trial is first, then the earlier point.
+        Those that could not be trained are last. Of equal ones that of the better trial is first,
+        then the earlier point.
         """
+        sign = -1 if self._search.task.metric.is_higher_better else 1
         outcomes = [outcome_of(candidate, records) for candidate in self.grid]
         complete = [outcome for outcome in outcomes if outcome.is_complete]
-        return sorted(complete, key=lambda outcome: (not outcome.is_feasible, -outcome.reward))
+        return sorted(
+            complete,
+            key=lambda outcome: (not outcome.is_feasible, sign * (outcome.validation or 0.0)),
+        )
 
     def final(self, winner: Candidate) -> list[Candidate]:
         """Give the candidates that are trained to their end, one for each variant."""
@@ -148,7 +153,7 @@ class Retraining:
         for changes in final.variants:
             point = winner.point.variant(changes, final.num_epochs)
             architecture = _architecture(point.settings, winner.trial)
-            settings = _what_counts(point.settings) | {
+            settings = _what_counts(point, architecture) | {
                 "convergence": final.convergence.model_dump(mode="json"),
                 "max_epochs": final.limit,
             }
@@ -172,7 +177,9 @@ def _architecture(settings: SearchSettings, trial: Trial) -> Any:
     return settings.task.space.decode(choices, trial.depth)
 
 
-def _what_counts(settings: SearchSettings) -> dict[str, Any]:
+def _what_counts(point: Point, architecture: Any) -> dict[str, Any]:
     """Give all settings that have a say in what comes out of a training."""
-    data = settings.model_dump(mode="json")
+    data = point.settings.model_dump(mode="json")
+    if (rate := point.learning_rate(architecture)) is not None:
+        data["training"]["learning_rate"] = rate
     return {name: data[name] for name in ("data", "training", "network", "model") if name in data}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -15,17 +16,17 @@ from workers.remote import result_of, summary_of
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-
-
-class TrainingsLost(Exception):
-    """Trainings lost their processes again and again; what they were to give is missing."""
+# For what a training has yielded, such as a snapshot, to come from its node.
+FETCH_TIMEOUT_S = 120.0
 
 
 class SideBySide:
     """Begins trainings all at once, wherever there is room, and gives what comes of them.
 
     A training whose process or machine dies is nobody's fault: it begins again. After so many
-    deaths it is given up.
+    deaths in a row it is given up, and when it raises an error; the others go on.
+
+    lost: of those that were given up, why, by their names.
 
     Threads: one at a time.
     """
@@ -48,14 +49,13 @@ class SideBySide:
         self._is_stopping = is_stopping
         self._deaths: Counter[str] = Counter()
         self._running: dict[Any, Training] = {}
-        self.lost: list[str] = []
+        self.lost: dict[str, str] = {}
 
     def run(self, trainings: Sequence[Training]) -> Iterator[tuple[Training, Any] | None]:
         """Give (training, what it yielded), as it comes, and None while nothing does.
 
         Raises:
             KeyboardInterrupt: told to stop.
-            TrainingsLost: at the end, if some were given up.
         """
         for training in trainings:
             self._running[self._begin(training)] = training
@@ -69,18 +69,26 @@ class SideBySide:
                 yield None
             for yields in ready:
                 yield from self._take(yields)
-        if self.lost:
-            raise TrainingsLost("; ".join(self.lost))
+
+    def has_advanced(self, training: Training) -> None:
+        """Forget the deaths of a training: it would go on from further ahead than it began."""
+        self._deaths.pop(training.sha256, None)
 
     def _take(self, yields: Any) -> Iterator[tuple[Training, Any]]:
         training = self._running[yields]
         try:
-            given = result_of(next(yields))
+            given = result_of(next(yields), FETCH_TIMEOUT_S)
         except StopIteration:
             del self._running[yields]
         except ray.exceptions.RayError as error:
             del self._running[yields]
+            with suppress(ray.exceptions.RayError):
+                ray.cancel(yields)  # where it lives and cannot be reached
             self._mourn(training, summary_of(error))
+        except Exception as error:
+            del self._running[yields]
+            logger.exception("training %s failed", training.sha256[:16])
+            self.lost[training.sha256] = f"{type(error).__name__}: {summary_of(error)}"
         else:
             yield training, given
 
@@ -91,7 +99,4 @@ class SideBySide:
         if num_deaths < self._max_deaths:
             self._running[self._begin(training)] = training
         else:
-            self.lost.append(
-                f"a training of trial {training.trial} lost its process {num_deaths} times: "
-                f"{reason}"
-            )
+            self.lost[training.sha256] = f"lost its process {num_deaths} times: {reason}"

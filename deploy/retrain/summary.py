@@ -9,7 +9,7 @@ from statistics import mean, median
 
 from child.metric import Metric
 from deploy.count import counted
-from deploy.export.retrained import RETRAINED, final_name
+from deploy.export.retrained import final_name
 from deploy.retrain.after_search import RetrainResult
 from deploy.retrain.retraining import Outcome
 from deploy.settings import SearchSettings, SplitData
@@ -52,9 +52,10 @@ def _lines(
         yield "               none of them could be trained to its end with every seed"
         return
     yield ""
+    ended = [record.is_converged for outcome in result.final for record in outcome.records]
     yield (
         f"Final          trial {result.final[0].candidate.trial.trial}, trained on all "
-        f"{num_train + num_validation:,} {unit} until it converged"
+        f"{num_train + num_validation:,} {unit}{' until it converged' if all(ended) else ''}"
     )
     for outcome in result.final:
         yield from _final(outcome, metric)
@@ -68,11 +69,10 @@ def _lines(
         )
     yield ""
     run = shlex.quote(str(path))
-    firsts = [outcome.records[0] for outcome in result.final if outcome.tests]
-    for number, record in enumerate(firsts):
-        name = RETRAINED if len(firsts) == 1 else final_name(record)
+    tested = [[r for r in outcome.records if r.test is not None] for outcome in result.final]
+    for number, records in enumerate(filter(None, tested)):
         label = "Next" if not number else ""
-        yield f"{label:<14} {program} export {run} {name} -o network"
+        yield f"{label:<14} {program} export {run} {final_name(records[0])} -o network"
 
 
 def _final(outcome: Outcome, metric: Metric) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import nn
 
 from child.convergence import Convergence
 from child.data.digits import DigitsSettings, load_digits
-from child.final_training import FinalTrainer
+from child.final_training import FinalTrainer, SnapshotError
 from child.images.augmentation import AugmentationSettings
 from child.images.passes import ImagePasses
 from child.language.model import LanguageModel
@@ -129,8 +130,7 @@ def test_training_that_goes_on_from_a_snapshot_ends_as_if_it_was_never_interrupt
         assert resumed_weights[name].tobytes() == values.tobytes(), name
 
 
-def test_snapshot_of_another_epoch_gives_another_network(of_images):
-    # Or the test above would pass whatever a snapshot holds.
+def test_snapshot_decides_how_it_goes_on_and_not_the_seed(of_images):
     trainer = FinalTrainer(of_images.passes, NEVER, 3)
     epochs, result, _ = followed(trainer.train(of_images.build, 7, of_images.test))
     first = trainer.train(of_images.build, 7, of_images.test)
@@ -141,7 +141,7 @@ def test_snapshot_of_another_epoch_gives_another_network(of_images):
             of_images.build, 8, of_images.test, snapshot=snapshot
         )
     )
-    assert shorter.losses == result.losses  # the seed has been used up before
+    assert shorter.losses == result.losses
 
     _, other, _ = followed(trainer.train(of_images.build, 8, of_images.test))
     assert other.losses != result.losses
@@ -309,3 +309,34 @@ def test_random_numbers_of_others_are_what_they_would_have_been(of_images):
     next(epochs)
     epochs.close()
     assert torch.equal(torch.rand(4), expected)
+
+
+def other_kind():
+    file = io.BytesIO()
+    torch.save({"kind": "something else"}, file)
+    return file.getvalue()
+
+
+def of_another_network(of_images):
+    epochs = FinalTrainer(of_images.passes, NEVER, 3).train(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), 7, of_images.test
+    )
+    return next(epochs).snapshot()
+
+
+@pytest.mark.parametrize("kind", ["garbage", "other kind", "another network", "cut off"])
+def test_snapshot_that_is_none_is_named_and_it_can_begin_anew(of_images, kind):
+    trainer = FinalTrainer(of_images.passes, NEVER, 2)
+    whole = next(trainer.train(of_images.build, 7, of_images.test)).snapshot()
+    snapshot = {
+        "garbage": b"garbage",
+        "other kind": other_kind(),
+        "another network": of_another_network(of_images),
+        "cut off": whole[: len(whole) // 2],
+    }[kind]
+    with pytest.raises(SnapshotError, match="the snapshot cannot be used: "):
+        next(trainer.train(of_images.build, 7, of_images.test, snapshot=snapshot))
+
+    _, expected, _ = followed(trainer.train(of_images.build, 7, of_images.test))
+    _, again, _ = followed(trainer.train(of_images.build, 7, of_images.test))
+    assert again.losses == expected.losses

@@ -115,3 +115,10 @@ def test_final_training_goes_on_from_a_snapshot_in_another_process(log_dir):
 
     assert [each.epoch for each in rest] == [each.epoch for each in progress[1:]]
     assert (result.losses, result.test) == (whole.losses, whole.test)
+
+
+def test_final_training_with_a_broken_snapshot_begins_anew(log_dir):
+    *progress, (result, _) = results(final(log_dir, snapshot=b"broken"))
+    assert progress[0].epoch == 1
+    assert result.state == "completed"
+    assert "the training begins anew" in (log_dir / "final-c0ffee.log").read_text()

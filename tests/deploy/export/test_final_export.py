@@ -44,7 +44,7 @@ def train(searched, trial, number, **settings):
             next(epochs)
     except StopIteration as ended:
         result, weights = ended.value
-    FinalNetwork(result, weights).write(searched.run, what)
+    FinalNetwork(result, weights).keep(searched.run, what)
     with SearchLedger(searched.run.ledger_url) as ledger:
         return ledger.record_training(what, result), build, weights
 

@@ -76,6 +76,17 @@ def test_value_that_is_a_mapping_changes_what_it_names():
         ("grid.seed=[1]", "grid.seed: must be a setting of training or network"),
         ("grid.space.extra_filters=[4]", "grid.space.extra_filters: must be a setting of training"),
         ("grid.training.momentum.x=[1]", "'momentum' is a value and has no settings"),
+        (
+            "grid.training.momentum=[0.9,0.8,0.9]",
+            "grid.training.momentum=.*: 0.9 must be there once",
+        ),
+        ("grid.training.reward_exponent=[1.0]", "reward_exponent: must be left out; networks are"),
+        ("grid.training.max_parameters=[9]", "max_parameters: must be left out; limits of a child"),
+        (
+            "final.variants=[{training: {num_epochs: 9}}]",
+            "num_epochs: must be left out; see final.",
+        ),
+        ("final.variants=[{}, {}]", r"final.variants\[1\]={}: must be there once"),
         ("grid.training.batch_size=[4000]", "batch_size=4000: must be at most 1200, the images"),
         ("final.variants=[{data: {split_seed: 1}}]", "final.variants.data.split_seed: must be"),
         ("final.variants=[{training: {momentum: 2}}]", "training.momentum=2: must be less than 1"),
@@ -166,3 +177,23 @@ def test_settings_that_are_printed_are_read_as_they_were(search, tmp_path):
     settings = load_retrain_settings(search, None, ["top=7", "final.max_epochs=44"])
     path.write_text(settings.to_yaml())
     assert load_retrain_settings(search, path) == settings
+
+
+def test_every_variant_must_be_possible_with_every_point(search):
+    settings = load_retrain_settings(
+        search,
+        overrides=[
+            "grid={training: {nesterov: [false, true]}}",
+            "final.variants=[{training: {momentum: 0.0}}]",
+        ],
+    )
+    with pytest.raises(SettingsError, match="Nesterov's rule needs momentum"):
+        Retraining(search, settings, [])
+
+
+@pytest.mark.parametrize(("epsilon", "expected"), [(0.05, [0.05, 1.0]), (1.0, [1.0])])
+def test_default_grid_stays_within_what_settings_may_be(epsilon, expected):
+    search = load_settings("digits", [f"network.norm_epsilon={epsilon}"])
+    grid = default_retrain_settings(search).grid
+    assert grid["network"]["norm_epsilon"] == expected
+    points(search, grid)

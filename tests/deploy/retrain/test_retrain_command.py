@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from child.convergence import Convergence
+from child.final_result import FinalResult
 from child.final_training import FinalTrainer
 from child.training import ChildTrainer
 from controller.baseline import Baseline
@@ -20,11 +22,13 @@ from controller.records import SearchRecord
 from controller.search_ledger import SearchLedger
 from controller.seeds import final_seed, grid_seed
 from deploy.cli import main
+from deploy.cluster import Shortage
 from deploy.retrain import course
 from deploy.retrain.final_network import FinalNetwork
 from deploy.run import Run
 from deploy.settings_file import load_settings
 from workers.placement import Placement
+from workers.remote import THIS_MACHINE, call
 
 CPU = torch.device("cpu")
 SMALL = [
@@ -123,7 +127,7 @@ def test_best_of_the_grid_is_trained_on_all_data_and_tested_once(over, capsys, m
     tests = [row.test for row in finals]
     mean, spread = np.mean(tests), np.std(tests, ddof=1)
     assert f"test         {mean:.1%}, standard deviation {spread:.1%} over 2 seeds" in said
-    assert f"trial {best[0]}, trained on all 1,500 images until it converged" in said
+    assert f"trial {best[0]}, trained on all 1,500 images\n" in said
     assert "2 had not converged by then" in said
 
 
@@ -172,6 +176,107 @@ def test_network_that_was_tested_and_not_recorded_is_not_tested_again(over, caps
     [row] = trainings(over.run, "final")
     assert row.sha256.startswith(kept.stem.removeprefix("final-"))
     assert row.test == FinalNetwork.find(over.run, row.sha256).result.test
+
+
+def test_network_that_another_process_has_kept_meanwhile_is_the_one_that_is_recorded(
+    over, monkeypatch
+):
+    keep, others = FinalNetwork.keep, []
+
+    def late(network, run, training):
+        other = FinalNetwork(replace(network.result, test=0.125), network.weights)
+        others.append(keep(other, run, training))
+        return keep(network, run, training)
+
+    monkeypatch.setattr(FinalNetwork, "keep", late)
+    assert retrain(over.run, "final.num_seeds=1") == 0
+    [row] = trainings(over.run, "final")
+    assert row.test == FinalNetwork.find(over.run, row.sha256).result.test == 0.125
+    assert list((over.run.path / "networks").glob("*.tmp")) == []
+
+
+def test_weights_that_cannot_be_written_leave_the_training_to_be_ended_later(
+    over, capsys, monkeypatch
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    everything = ["final.num_seeds=1", "final.snapshot_every_s=1e-9"]
+    with monkeypatch.context() as patch:
+        patch.setattr(FinalNetwork, "keep", full)
+        assert retrain(over.run, *everything) == 1
+    said = capsys.readouterr().err
+    assert "1 training of the final could not be ended:" in said
+    assert "its weights cannot be written: [Errno 28] No space left on device (see " in said
+    assert "What was trained stays; the same command goes on with the rest" in said
+    assert trainings(over.run, "final") == []
+    [snapshot] = (over.run.path / "networks").glob("*.snapshot")
+
+    assert retrain(over.run, *everything) == 0
+    assert len(trainings(over.run, "final")) == 1
+    assert not snapshot.exists()
+
+
+def test_snapshot_that_a_crash_has_left_is_removed(over, monkeypatch):
+    retrain(over.run)
+    kept = next((over.run.path / "networks").glob("final-*.safetensors"))
+    kept.with_suffix(".snapshot").write_bytes(b"left")
+    monkeypatch.setattr(course, "cluster", None)  # a call would raise
+    assert retrain(over.run) == 0
+    assert list((over.run.path / "networks").glob("*.snapshot")) == []
+
+
+def test_network_that_found_no_memory_is_not_recorded(over, capsys, monkeypatch):
+    def full(*_, **__):
+        result = FinalResult("infeasible", (), False, None, 9, 1.0, "CUDA out of memory", True)
+        return call(yielding, result, num_cpus=1, num_gpus=0, place=THIS_MACHINE)
+
+    monkeypatch.setattr(course, "begin_final", full)
+    assert retrain(over.run) == 1
+    assert "seed" in (said := capsys.readouterr().err)
+    assert said.count("CUDA out of memory (see ") == 2
+    assert trainings(over.run, "final") == []
+
+
+def yielding(result):
+    yield result, None
+
+
+def test_result_is_said_again_where_nothing_could_be_trained(over, capsys, monkeypatch):
+    retrain(over.run)
+    capsys.readouterr()
+
+    def refuse(_):
+        raise Shortage("no GPU")
+
+    monkeypatch.setattr(course, "check_machine", refuse)
+    assert retrain(over.run) == 0
+    assert retrain(over.run, "final.num_seeds=7") == 2
+    assert "no GPU" in capsys.readouterr().err
+
+
+def test_command_that_is_proposed_works_after_another_retraining(over, capsys, tmp_path):
+    retrain(over.run, "final.num_seeds=1")
+    retrain(over.run, "final.num_seeds=1", "final.max_epochs=4", "final.num_epochs=4")
+    proposed = capsys.readouterr().out.splitlines()[-1]
+    arguments = proposed[proposed.index(" export ") :].split()
+    assert main([*arguments[:-1], str(tmp_path / "out"), "--no-onnx"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["a folder", "no permission"])
+def test_run_that_cannot_be_locked_is_refused(over, capsys, monkeypatch, no_cluster, kind):
+    if kind == "a folder":
+        (over.run.path / "retrain.lock").mkdir()
+    else:
+
+        def refuse(*_):
+            raise OSError(37, "No locks available")
+
+        monkeypatch.setattr("deploy.retrain.after_search.fcntl.flock", refuse)
+    assert retrain(over.run) == 2
+    said = capsys.readouterr().err
+    assert "retrain.lock: must be a file that can be written and locked" in said
+    assert "Traceback" not in said
 
 
 def test_point_that_cannot_be_trained_is_recorded_and_comes_last(over, capsys):

@@ -83,16 +83,48 @@ def test_name_of_a_training_stays_when_more_is_asked_for():
     assert before < after
 
 
-def test_best_is_the_one_of_the_highest_mean_reward():
+def test_best_is_the_one_of_the_best_mean_validation():
     trainings = [t for candidate in plan("num_grid_seeds=2").grid for t in candidate.trainings]
     rewards = [0.9, 0.1, 0.6, 0.6, 0.5, 0.5, 0.2, 0.8]
     records = recorded(trainings, map(completed, rewards))
     found = plan("num_grid_seeds=2").best(records)
 
     assert found[0].candidate.point.settings.training.learning_rate == 0.2
-    assert [outcome.reward for outcome in found] == pytest.approx([0.6, 0.5, 0.5, 0.5])
+    assert [outcome.validation for outcome in found] == pytest.approx([0.6, 0.5, 0.5, 0.5])
     # Of equal ones that of the better trial comes first.
     assert [outcome.candidate.trial.trial for outcome in found] == [4, 4, 2, 2]
+
+
+def test_best_of_language_models_is_the_one_of_the_lowest_figure():
+    search = load_settings("cells")
+    settings = load_retrain_settings(search, None, ["grid={training: {learning_rate: [0.1, 0.2]}}"])
+    decisions = []
+    while decision := search.task.space.next_decision([c for _, c in decisions], 8):
+        decisions.append((decision.kind, 0))
+    planned = Retraining(search, settings, [replace_decisions(trial(1, 0.9, "a"), decisions)])
+    trainings = [t for candidate in planned.grid for t in candidate.trainings]
+    records = recorded(trainings, [completed(2.5), completed(1.5)])
+    assert [outcome.validation for outcome in planned.best(records)] == [1.5, 2.5]
+
+
+def replace_decisions(trial, decisions):
+    trial.decisions, trial.depth = decisions, 8
+    return trial
+
+
+def test_rate_that_was_decided_is_in_the_settings_of_a_training():
+    search = load_settings("digits", ["space.learning_rates=[0.02, 0.08]"])
+    decided = trial(1, 0.9, "a")
+    decided.decisions = []
+    while decision := search.task.space.next_decision([c for _, c in decided.decisions], 3):
+        decided.decisions.append((decision.kind, 1 % decision.num_choices))
+    settings = load_retrain_settings(search, None, [GRID])
+    rates = [
+        candidate.trainings[0].settings["training"]["learning_rate"]
+        for candidate in Retraining(search, settings, [decided]).grid
+    ]
+    # 0.08 was decided; the search's own is 0.05, and the grid has 0.1 and 0.2.
+    assert rates == pytest.approx([0.08 * 2, 0.08 * 4])
 
 
 def test_network_that_one_seed_could_not_train_comes_last():

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from controller.retraining import Training
-from deploy.retrain.side_by_side import SideBySide, TrainingsLost
+from deploy.retrain.side_by_side import SideBySide
 from workers.remote import THIS_MACHINE, call
 
 pytestmark = pytest.mark.usefixtures("ray_for_all")
@@ -27,6 +27,8 @@ def steps(trial, fate):
             raise ValueError("a bug")
         if todo == "wait":
             time.sleep(600)
+        if todo == "die later":
+            time.sleep(1)  # what was yielded has arrived by then
         os.kill(os.getpid(), signal.SIGKILL)
     yield trial, "last"
 
@@ -60,23 +62,45 @@ def test_training_whose_process_dies_begins_again(begin, tmp_path):
     assert given.count((1, 1, "first")) == 1
 
 
-def test_training_whose_processes_all_die_is_given_up_when_the_others_have_ended(begin, tmp_path):
+def test_training_whose_processes_all_die_is_given_up_and_the_others_go_on(begin, tmp_path):
     def dying(training):
         if training.trial == 1:
             (tmp_path / "1").write_text("die")
         return begin(training)
 
-    side_by_side, given = SideBySide(dying, 2, lambda: False), []
-    with pytest.raises(TrainingsLost, match="training of trial 1 lost its process 2 times: "):
-        given.extend(each for each in side_by_side.run(TRAININGS) if each)
+    side_by_side = SideBySide(dying, 2, lambda: False)
+    given = [each for each in side_by_side.run(TRAININGS) if each]
+    assert list(side_by_side.lost) == [TRAININGS[0].sha256]
+    assert side_by_side.lost[TRAININGS[0].sha256].startswith("lost its process 2 times: ")
     lasts = [training.trial for training, (_, word) in given if word == "last"]
     assert sorted(lasts) == [2, 3]
 
 
-def test_error_of_a_training_is_raised_as_it_was(begin, tmp_path):
+def test_training_that_got_further_between_its_deaths_is_not_given_up(begin, tmp_path):
+    num_lives = 0
+
+    def dying(training):
+        nonlocal num_lives
+        if training.trial == 1:
+            num_lives += 1
+            if num_lives < 5:
+                (tmp_path / "1").write_text("die later")
+        return begin(training)
+
+    side_by_side = SideBySide(dying, 2, lambda: False)
+    for given in side_by_side.run(TRAININGS):
+        if given is not None:
+            side_by_side.has_advanced(given[0])
+    assert num_lives == 5
+    assert side_by_side.lost == {}
+
+
+def test_training_that_raises_an_error_is_given_up_and_the_others_go_on(begin, tmp_path):
     (tmp_path / "3").write_text("fail")
-    with pytest.raises(ValueError, match="a bug"):
-        run(begin)
+    side_by_side = SideBySide(begin, 3, lambda: False)
+    given = [each for each in side_by_side.run(TRAININGS) if each]
+    assert side_by_side.lost == {TRAININGS[2].sha256: "ValueError: a bug"}
+    assert sum(word == "last" for _, (_, word) in given) == 2
 
 
 def test_stop_ends_the_waiting(begin, tmp_path):
