@@ -4,9 +4,9 @@ import pytest
 import ray
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def ray_for_all():
-    """One Ray for all tests: to start takes longer than they do. Scenarios have their own."""
+    """One Ray for all tests of a module: to start takes longer than they do."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
