@@ -139,8 +139,8 @@ def _tiles(facts: Facts, baseline: Facts | None) -> Iterator[Tile]:
             note = "the best, on data that no network had met"
             yield Tile(f"Test {metric.name}", metric.text(facts.tests[best.trial]), note)
     if tests := last_tests(facts):
-        spread = f"±{metric.text(stdev(tests))} over {len(tests)} seeds" if len(tests) > 1 else ""
-        yield Tile(f"Retrained, test {metric.name}", metric.text(mean(tests)), spread)
+        spread = f", ±{metric.text(stdev(tests))} over {len(tests)} seeds" if len(tests) > 1 else ""
+        yield Tile("Retrained", metric.text(mean(tests)), f"test {metric.name}{spread}")
     if len(facts.rewards) >= 4:
         quarter = len(facts.rewards) // 4
         first, last = np.mean(facts.rewards[:quarter]), np.mean(facts.rewards[-quarter:])
