@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from deploy.plain_lines import PlainLines
 from deploy.status import ShardHealth, Status
 
 logger = logging.getLogger(__name__)
 
-PLAIN_INTERVAL_S = 10.0
 ASK_SHARDS_S = 5.0
 
 
@@ -72,18 +70,10 @@ class LiveWatcher:
 
 
 class PlainWatcher:
-    """Lines of text, at most one in ten seconds beside events, where nobody looks on."""
+    """Lines of text where nobody looks on; see `PlainLines`."""
 
-    def __init__(
-        self,
-        console: Console,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = datetime.now,
-    ) -> None:
-        self._console = console
-        self._clock = clock
-        self._now = now
-        self._next_s = clock() + PLAIN_INTERVAL_S
+    def __init__(self, lines: PlainLines) -> None:
+        self._lines = lines
 
     def __enter__(self) -> PlainWatcher:
         return self
@@ -92,10 +82,7 @@ class PlainWatcher:
         pass
 
     def say(self, text: str) -> None:
-        logger.info(text)
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._lines.say(text)
 
     def show(self, status: Status) -> None:
-        if self._clock() >= self._next_s:
-            self._next_s = self._clock() + PLAIN_INTERVAL_S
-            self.say(f"{self._now():%H:%M:%S}  {status.line()}")
+        self._lines.show(status.line())

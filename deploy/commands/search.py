@@ -78,6 +78,7 @@ def search(
     from controller.errors import UnusableDatabase
     from deploy.interrupts import Interrupts
     from deploy.launch import SearchError, SearchRefused, run_search
+    from deploy.plain_lines import PlainLines
     from deploy.ready import DEFAULT
     from deploy.resume import resumed_settings
     from deploy.run import Run, RunError
@@ -117,7 +118,7 @@ def search(
     watcher = (
         LiveWatcher(console, lambda: shard_health(run))
         if console.is_terminal
-        else PlainWatcher(console)
+        else PlainWatcher(PlainLines(console))
     )
     handler = ProcessSetup(run.log_dir).log_to("search")
     try:

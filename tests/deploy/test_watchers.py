@@ -11,6 +11,7 @@ from support.waiting import wait_until
 
 from controller.records import Activity
 from deploy import watchers
+from deploy.plain_lines import PlainLines
 from deploy.status import ShardHealth, Status
 from deploy.watchers import LiveWatcher, PlainWatcher
 
@@ -23,7 +24,7 @@ def output():
 def test_plain_lines_have_the_time_and_come_at_most_every_ten_seconds(output):
     clock = FakeClock()
     now = datetime(2026, 11, 29, 8, 5, 9)
-    with PlainWatcher(Console(file=output), clock, lambda: now) as watcher:
+    with PlainWatcher(PlainLines(Console(file=output), clock, lambda: now)) as watcher:
         for _ in range(250):
             clock.advance(0.1)
             watcher.show(Status(progress(), Activity()))
@@ -32,7 +33,7 @@ def test_plain_lines_have_the_time_and_come_at_most_every_ten_seconds(output):
 
 def test_plain_events_are_said_at_once_and_whole(output):
     text = "runs[old] [/x] the shards are serving at " + ", ".join(["127.0.0.1:12345"] * 30)
-    PlainWatcher(Console(file=output), FakeClock()).say(text)
+    PlainLines(Console(file=output), FakeClock()).say(text)
     assert output.getvalue() == text + "\n"
 
 
