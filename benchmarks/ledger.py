@@ -6,9 +6,9 @@
 In each ledger 100 other replicas have 8 trials each in training, as in the paper's search. One more
 replica makes its calls in rounds of 8 trials; ledgers of different sizes take turns, one round
 each. Printed are medians, the spread from the 10th to the 90th of 100, and how many times as long
-the call takes as at the smallest size. progress alone counts all trials; whoever watches a search
-asks for it about once a second. Everything is durable: SQLite in a file of the folder named,
-and a PostgreSQL server of its own, where one is installed, with fsync.
+the call takes as at the smallest size. progress and activity alone count all trials; whoever
+watches a search asks for them about once a second. Everything is durable: SQLite in a file of the
+folder named, and a PostgreSQL server of its own, where one is installed, with fsync.
 """
 
 from __future__ import annotations
@@ -46,7 +46,17 @@ SIZES = (100, 10_000, 100_000)
 PER_ROUND = 8
 OTHER_REPLICAS = range(1000, 1100)
 GRADIENT = bytes(4 * 50_000)
-CALLS = ("reserve", "start", "record", "open_push", "close_push", "renew", "enlist", "progress")
+CALLS = (
+    "reserve",
+    "start",
+    "record",
+    "open_push",
+    "close_push",
+    "renew",
+    "enlist",
+    "progress",
+    "activity",
+)
 
 T = TypeVar("T")
 
@@ -73,6 +83,7 @@ class Sized:
         sequence = self._timed("open_push", lambda: ledger.open_push(*push))
         self._timed("close_push", lambda: ledger.close_push(owner, sequence, (2,), (0,), (1,)))
         self._timed("progress", ledger.progress)
+        self._timed("activity", ledger.activity)
 
     def _timed(self, name: str, call: Callable[[], T]) -> T:
         began = time.perf_counter()
