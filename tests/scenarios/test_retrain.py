@@ -24,6 +24,8 @@ SETTINGS = [
     "final.snapshot_every_s=0.5",
 ]
 
+NUM_KILLS = 6
+
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
@@ -80,19 +82,17 @@ def test_retraining_that_is_killed_again_and_again_ends_as_one_that_was_not(sear
     expected = outcomes(whole)
     assert sorted(stage for stage, *_ in expected.values()) == ["final"] * 3 + ["grid"] * 6
 
-    draw, num_kills = random.Random(2), 0
-    while True:
+    draw = random.Random(2)
+    for _ in range(NUM_KILLS):
         before, process = signs(killed), start(killed)
         wait_for_signs(killed, process, before)
         time.sleep(draw.uniform(0.0, 1.5))
-        if process.poll() is not None:
-            break
+        assert process.poll() is None, "it has ended before it was killed so often"
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        num_kills += 1
-    process.communicate()
-    assert process.returncode == 0
-    assert num_kills >= 2, "it was never killed"
+    process = start(killed)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
     assert outcomes(killed) == expected
     went_on = [
         log.name
