@@ -81,6 +81,8 @@ def find_architecture(name: str, trial: str | None = None) -> KnownArchitecture:
         return _of_trial(known_trial(run, which))
     except TrialError as error:
         raise ArchitectureError(str(error)) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArchitectureError(f"{name}: must be JSON, is not: {error}") from error
     except (OSError, ValueError) as error:
         raise ArchitectureError(f"{name}: {error}") from error
 

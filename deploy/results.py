@@ -13,8 +13,10 @@ from deploy.known_trial import KnownTrial, known_trial
 from deploy.run import Run
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
-    from torch import nn
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from deploy.drawings.drawing import Drawing
     from deploy.status import Status
@@ -88,6 +90,8 @@ class Results:
     def network(self, which: int | str = "best") -> nn.Module:
         """Give the trained network of a trial, on the CPU, ready to be asked.
 
+        It takes what `prepare` makes of images, and gives logits, one for each class.
+
         Its weights are those that the search kept, of the network that it tested; any other is
         trained again here, and that is printed. Nothing is tested.
 
@@ -108,6 +112,38 @@ class Results:
         architecture = settings.task.architecture(known.architecture)
         data = settings.data.load().search
         return trained_network(self.run, known.row, settings, architecture, data, print).network
+
+    def prepare(self, images: NDArray[np.uint8]) -> Tensor:
+        """Give images as networks of this search expect them: whitened, and enlarged if need be.
+
+        Args:
+            images: (N, channels, height, width) uint8, in the size and with the values of the
+                search's own, such as 0 to 16 of the digits.
+
+        Returns:
+            (N, channels, height, width) float32, for `network`.
+
+        Raises:
+            ValueError: they have another shape, or the search is over models of texts.
+        """
+        import torch
+
+        from child.images.augmentation import Augmentation
+        from deploy.settings import ImageSearchSettings
+
+        settings = self.run.settings
+        if not isinstance(settings, ImageSearchSettings):
+            raise ValueError(
+                f"{self.run.path}: must be a search over networks for images; models of texts take "
+                "the numbers of tokens, by their places in the vocabulary"
+            )
+        data = settings.data.load().search
+        if images.ndim != 4 or images.shape[1:] != data.shape:
+            wanted = ", ".join(map(str, data.shape))
+            raise ValueError(f"images.shape={images.shape}: must be (N, {wanted})")
+        cpu = torch.device("cpu")
+        augmentation = Augmentation(settings.training.augmentation, data.whitening, data.shape, cpu)
+        return augmentation.evaluation(torch.tensor(images))
 
     def drawing(self, which: int | str = "best") -> Drawing:
         """Draw the network or cell of a trial; a notebook shows it.

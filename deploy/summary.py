@@ -66,7 +66,12 @@ def summarize(
             )
     elif best is not None:
         is_over = progress.state == "finished"
-        why = "for the reason given above" if is_over else "since the search has not finished"
+        go_on = go_on_command(path, is_job=is_job, program=program)
+        why = (
+            f"for the reason given above; this tests it: {go_on}"
+            if is_over
+            else "since the search has not finished"
+        )
         lines.append(f"  test         left out, {why}")
     lines += [
         "",

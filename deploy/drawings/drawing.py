@@ -39,14 +39,19 @@ class Drawing:
         """Give it as PNG."""
         return self._saved("png", metadata={"Software": None})
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | str) -> None:
         """Write it to a new file, .svg or .png.
 
         Raises:
+            ValueError: the file is to be of another kind.
             OSError: the file exists already, or cannot be written.
         """
-        drawn = self.svg() if path.suffix == ".svg" else self.png()
-        with path.open("xb") as file:
+        kinds = {".svg": self.svg, ".png": self.png}
+        suffix = Path(path).suffix
+        if suffix not in kinds:
+            raise ValueError(f"path={path}: must end in {' or '.join(kinds)}")
+        drawn = kinds[suffix]()
+        with Path(path).open("xb") as file:
             file.write(drawn)
 
     def _repr_svg_(self) -> str:

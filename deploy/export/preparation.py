@@ -30,7 +30,9 @@ class Preparation:
     def of(cls, data: TrainingData, augmentation: AugmentationSettings) -> Preparation:
         """Give what is done to the images of a data set."""
         margin = augmentation.margin if augmentation.crop == "upsample" else 0
-        return cls(data.shape, data.whitening, int(data.train.images.max()), margin)
+        brightest = int(data.train.images.max())
+        # scikit-learn's digits have 16; those of 8 bits may have none that is quite white.
+        return cls(data.shape, data.whitening, 255 if brightest > 16 else brightest, margin)
 
     @property
     def buffers(self) -> Weights:

@@ -54,7 +54,9 @@ def export_trial(
         write_export(
             beside, plan, finding, row.architecture or {}, trained.network, with_onnx=with_onnx
         )
-    say(f"trial {row.trial}, {finding.figures}: see {folder / 'README.md'}")
+    last, metric = trained.validations[-1], task.metric
+    with_these = f" ({metric.text(last)} with these weights)" if last != row.validation else ""
+    say(f"trial {row.trial}, {finding.figures}{with_these}: see {folder / 'README.md'}")
 
 
 def _finding(

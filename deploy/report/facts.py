@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from child.space import Space
 from controller.records import Progress, PushRecord
 from controller.retraining import TrainingRecord
 from controller.trial import RECORDED, Trial
+from deploy.heartbeat import SILENCE_S
 from deploy.run import Run, RunError
 from deploy.settings import SearchSettings
 
@@ -22,6 +24,7 @@ class Facts:
 
     name: of its run directory, as it can be printed. tests: the test figure of each trial that was
     tested. trainings: those after the search. versions: of the software that it ran on, by name.
+    is_silent: whether it says that it runs, and gives no sign of life.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Facts:
     tests: dict[int, float]
     trainings: Sequence[TrainingRecord]
     versions: dict[str, str]
+    is_silent: bool = False
 
     @classmethod
     def read(cls, run: Run) -> Facts:
@@ -44,15 +48,22 @@ class Facts:
         """
         name = "".join(letter if letter.isprintable() else "?" for letter in run.path.name)
         with run.ledger() as ledger:
+            progress, lives = ledger.progress(), ledger.lives()
+            is_silent = (
+                progress.state == "running"
+                and bool(lives)
+                and time.time() - lives[-1].beat_at > SILENCE_S
+            )
             facts = cls(
                 name,
                 run.settings,
-                ledger.progress(),
+                progress,
                 ledger.trials(),
                 ledger.pushes(),
                 ledger.tests(),
                 ledger.trainings(),
                 ledger.code_versions(),
+                is_silent,
             )
         facts._check_space(run)
         return facts

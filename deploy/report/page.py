@@ -107,10 +107,10 @@ def _state(facts: Facts) -> str:
     why = f" ({progress.reason})" if progress.reason and not is_whole else ""
     if progress.ended_at is not None:
         return f"{progress.state.capitalize()} on {_time(progress.ended_at)}{why}"
-    # Of one that was killed the ledger says no more, either.
     times = [trial.recorded_at for trial in facts.recorded if trial.recorded_at is not None]
     told = f"last result on {_time(max(times))}" if times else "no result yet"
-    return f"{progress.state.capitalize()}, {told}{why}"
+    state = "Ended without a word" if facts.is_silent else progress.state.capitalize()
+    return f"{state}, {told}{why}"
 
 
 def _time(seconds: float) -> str:
@@ -148,7 +148,10 @@ def _tiles(facts: Facts, baseline: Facts | None) -> Iterator[Tile]:
     if baseline is not None:
         ahead = lead(facts, baseline, 15)
         if len(ahead) and np.isfinite(ahead[-1]):
-            note = f"mean {metric.name} of the best 15, against {baseline.quoted}"
+            note = (
+                f"mean {metric.name} of the best 15 after {len(ahead):,} trials of each, against "
+                f"{baseline.quoted}"
+            )
             yield Tile("Lead", signed(float(ahead[-1]), metric), note)
     yield Tile("Ran for", duration(progress.seconds), f"{duration(sum(facts.seconds))} of training")
 

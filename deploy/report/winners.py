@@ -37,7 +37,8 @@ class Winner:
 
 def winners(facts: Facts) -> list[Winner]:
     """Give the best different architectures, the best first."""
-    best = best_trials(facts.trials, NUM_WINNERS)
+    drawable = [trial for trial in facts.trials if trial.architecture]
+    best = best_trials(drawable, NUM_WINNERS)
     return [_winner(rank, trial, facts) for rank, trial in enumerate(best, start=1)]
 
 

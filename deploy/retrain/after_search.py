@@ -75,12 +75,19 @@ def retrain(
                 f"{run.path} has no completed trial: there is no network to train; see `nasrl "
                 f"trials {run.path}`"
             )
+        num_lives, progress = len(ledger.lives()), ledger.progress()
+        if not progress.is_complete:
+            watch.say(
+                f"the search has {progress.num_recorded:,} of {progress.num_trials:,} trials; the "
+                "best of these are trained"
+            )
         plan = Retraining(search, settings, trials)
         watch.say(plan.summary)
         with Course(run, search, settings.final, data, ledger, watch, is_stopping) as course:
             grid = course.grid(plan)
             winner = next((outcome for outcome in grid if outcome.is_feasible), None)
-            await_silence(ledger, watch.say, is_stopping)  # it may have been resumed meanwhile
+            if len(ledger.lives()) > num_lives:  # it was resumed meanwhile
+                await_silence(ledger, watch.say, is_stopping)
             final = [] if winner is None else course.final(plan.final(winner.candidate))
         best = ledger.progress().best
         searched = None if best is None else ledger.tests().get(best.trial)

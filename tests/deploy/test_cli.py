@@ -7,6 +7,7 @@ from child.metric import ACCURACY
 from controller.baseline import Baseline
 from controller.ledger import Ledger
 from controller.records import SearchRecord
+from deploy import start
 from deploy.cli import main
 from deploy.run import Run
 from deploy.settings_file import load_settings
@@ -134,3 +135,12 @@ def test_example_is_printed_as_it_can_be_run(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
     path.write_text(capsys.readouterr().out)
     assert load_settings(path) == load_settings()
+
+
+def test_interrupt_while_the_program_starts_is_no_failure(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.cli.main", interrupted)
+    assert start.main() == 130
+    assert capsys.readouterr().out == "stopped\n"

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,3 +99,31 @@ def test_run_is_shown_by_its_status_and_read_anew(images):
 def test_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="is not a run directory"):
         Results(tmp_path)
+
+
+def test_network_is_right_about_prepared_images_as_often_as_its_test_says(images):
+    kept = images.keep()
+    found, test = Results(images.run), images.data.test
+    with torch.no_grad():
+        answers = found.network()(found.prepare(test.images)).argmax(dim=1).numpy()
+    assert (answers == test.labels).mean() == kept.test
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (2, 8, 8), (2, 3, 8, 8), (2, 1, 9, 8)])
+def test_images_of_another_shape_are_refused(images, shape):
+    with pytest.raises(ValueError, match=r"images.shape=.*: must be \(N, 1, 8, 8\)"):
+        Results(images.run).prepare(np.zeros(shape, np.uint8))
+
+
+def test_search_over_texts_has_no_images(text):
+    with pytest.raises(ValueError, match="must be a search over networks for images"):
+        Results(text.run).prepare(np.zeros((1, 1, 8, 8), np.uint8))
+
+
+def test_drawing_is_written_in_the_kind_that_its_name_says_or_refused(images, tmp_path):
+    drawing = Results(images.run).drawing()
+    drawing.write(str(tmp_path / "a.svg"))
+    assert (tmp_path / "a.svg").read_bytes() == drawing.svg()
+    with pytest.raises(ValueError, match=r"path=.*b.pdf: must end in .svg or .png"):
+        drawing.write(tmp_path / "b.pdf")
+    assert not (tmp_path / "b.pdf").exists()

@@ -150,7 +150,9 @@ def test_summary_says_when_the_tested_network_did_not_repeat_itself():
 
 
 def test_summary_of_a_finished_search_without_a_test_says_that_it_was_left_out():
-    said = "  test         left out, for the reason given above"
+    said = (
+        "  test         left out, for the reason given above; this tests it: nasrl search --resume"
+    )
     assert said in say([trial(1, 0.25)])
     assert said not in say([trial(1, 0.25)], test=FinalTest(1, 0.9, True))
     assert said not in say([])

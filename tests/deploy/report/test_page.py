@@ -6,10 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from support.children import completed
 from support.markup import Markup
-from support.reported import facts_of, push, trial, trials_of
+from support.reported import facts_of, push, search_run, trial, trials_of
 from support.statuses import progress
 
+from controller.ledger import Ledger
 from deploy.report.facts import Facts
 from deploy.report.page import differing, page
 from deploy.settings_file import load_settings
@@ -310,3 +312,18 @@ def test_search_that_was_not_retrained_has_no_section_for_it(pages):
     text, _ = pages["compared"]
     assert 'id="retrained"' not in text
     assert "#retrained" not in text
+
+
+def test_search_that_was_killed_does_not_say_that_it_runs(tmp_path):
+    digits = load_settings("digits")
+    run = search_run(tmp_path / "killed", digits, [completed(0.5), completed(0.7)])
+    with Ledger(run.ledger_url) as ledger:
+        ledger.begin_life("here", 1)
+    assert not Facts.read(run).is_silent
+
+    run = search_run(tmp_path / "longer", digits, [completed(0.5), completed(0.7)])
+    with Ledger(run.ledger_url, clock=lambda: 1000.0) as ledger:
+        ledger.begin_life("here", 1)
+    facts = Facts.read(run)
+    assert facts.is_silent
+    assert "Ended without a word, last result on " in page(facts)

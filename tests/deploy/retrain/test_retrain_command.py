@@ -310,6 +310,11 @@ def test_language_models_are_trained_in_several_sizes(text, capsys):
     assert len(trainings(text.run, "grid")) == 2
 
 
+def test_search_that_was_not_finished_is_said_to_be_so(over, capsys):
+    retrain(over.run)
+    assert "the search has 4 of 5 trials; the best of these are trained" in capsys.readouterr().out
+
+
 def test_search_that_runs_is_left_alone(images, capsys, monkeypatch, no_cluster):
     monkeypatch.setattr("deploy.heartbeat.SILENCE_S", 1e9)
     monkeypatch.setattr("deploy.heartbeat.PATIENCE_S", 0.0)
