@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Callable, Generator
@@ -19,9 +18,8 @@ from child.memory import forget_locals, is_out_of_memory, release
 from child.passes import Learner, Passes
 from child.result import Infeasible
 from child.seeded import seeded
+from child.snapshot import SnapshotError, packed, unpacked
 from child.weights import Weights, weights_of
-
-_SNAPSHOT = "nasrl final training 1"
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,6 @@ class _Course:
     test: float | None = None
     num_parameters: int = 0
     weights: Weights | None = None
-
-
-class SnapshotError(ValueError):
-    """What a training is to go on from is not a snapshot of it."""
 
 
 class FinalTrainer:
@@ -170,9 +164,8 @@ class FinalTrainer:
         return course.is_converged or done >= self._max_epochs
 
     def _snapshot(self, learner: Learner, course: _Course) -> bytes:
-        device, file = self._passes.device, io.BytesIO()
+        device = self._passes.device
         state = {
-            "kind": _SNAPSHOT,
             "network": learner.network.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "scaler": learner.scaler.state_dict(),
@@ -182,22 +175,17 @@ class FinalTrainer:
         }
         if device.type == "cuda":
             state["cuda_generator"] = torch.cuda.get_rng_state(device)
-        torch.save(state, file)
-        return file.getvalue()
+        return packed(state)
 
     def _restore(self, snapshot: bytes, learner: Learner, course: _Course) -> None:
         try:
-            # With weights_only nothing but tensors, numbers and texts is made of it.
-            state = torch.load(io.BytesIO(snapshot), map_location="cpu", weights_only=True)
-            self._put_back(state, learner, course)
-        except Exception as error:  # torch raises what it finds: of zip, of pickle, of its own
+            self._put_back(unpacked(snapshot), learner, course)
+        except Exception as error:  # torch raises what it finds in a state of something else
             first = next(iter(str(error).splitlines()), type(error).__name__)
             raise SnapshotError(f"the snapshot cannot be used: {first}") from error
 
     def _put_back(self, state: dict[str, Any], learner: Learner, course: _Course) -> None:
         device = self._passes.device
-        if state["kind"] != _SNAPSHOT:
-            raise ValueError(f"kind={state['kind']!r}: must be {_SNAPSHOT!r}")
         learner.network.load_state_dict(state["network"])
         learner.optimizer.load_state_dict(state["optimizer"])
         learner.scaler.load_state_dict(state["scaler"])

@@ -14,8 +14,9 @@ import ray
 
 from child.convergence import Convergence
 from child.final_result import FinalResult
-from child.final_training import FinalTrainer, FinalTraining, SnapshotError
+from child.final_training import FinalTrainer, FinalTraining
 from child.result import EpochReport, TrialResult
+from child.snapshot import SnapshotError
 from child.task import Task
 from child.training import ChildTrainer
 from child.weights import Weights

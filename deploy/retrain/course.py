@@ -153,15 +153,17 @@ class Course:
         )
         if training.stage == "grid":
             return begin_in_grid(self._setup, plan, self._grid_data, self._slot)
-        # Alone on its GPU: it is long, and others would only wait for each other there.
-        alone = replace(self._slot, num_gpus=max(1.0, self._slot.num_gpus))
+        place = self._slot
+        if place.num_gpus:
+            # Alone on its GPU: it is long, and others would only wait for each other there.
+            place = replace(place, num_gpus=max(1.0, place.num_gpus))
         data, test = self._final_data
         return begin_final(
             self._setup,
             plan,
             data,
             test,
-            alone if self._slot.num_gpus else self._slot,
+            place,
             self._final.convergence,
             self._final.limit,
             self._final.snapshot_every_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch import nn
 
 from child.convergence import Convergence
 from child.data.digits import DigitsSettings, load_digits
-from child.final_training import FinalTrainer, SnapshotError
+from child.final_training import FinalTrainer
 from child.images.augmentation import AugmentationSettings
 from child.images.passes import ImagePasses
 from child.language.model import LanguageModel
@@ -31,6 +30,7 @@ from child.language.model_settings import DropoutSettings, LanguageModelSettings
 from child.language.size import ModelSize
 from child.result import Infeasible
 from child.schedule import LearningRateSchedule
+from child.snapshot import SnapshotError, packed
 from child.zoo import NAS_CELL
 
 # What never is reached, and what is at once.
@@ -312,9 +312,7 @@ def test_random_numbers_of_others_are_what_they_would_have_been(of_images):
 
 
 def other_kind():
-    file = io.BytesIO()
-    torch.save({"kind": "something else"}, file)
-    return file.getvalue()
+    return packed({"kind": "something else"})
 
 
 def of_another_network(of_images):
