@@ -26,9 +26,9 @@ def steps(trial, fate):
         if todo == "fail":
             raise ValueError("a bug")
         if todo == "wait":
-            time.sleep(600)
-        if todo == "die later":
-            time.sleep(1)  # what was yielded has arrived by then
+            signal.pause()
+        if todo == "die when told":
+            fate.with_name("told").read_text()  # a pipe
         os.kill(os.getpid(), signal.SIGKILL)
     yield trial, "last"
 
@@ -84,13 +84,16 @@ def test_training_that_got_further_between_its_deaths_is_not_given_up(begin, tmp
         if training.trial == 1:
             num_lives += 1
             if num_lives < 5:
-                (tmp_path / "1").write_text("die later")
+                (tmp_path / "1").write_text("die when told")
         return begin(training)
 
+    os.mkfifo(tmp_path / "told")
     side_by_side = SideBySide(dying, 2, lambda: False)
     for given in side_by_side.run(TRAININGS):
         if given is not None:
             side_by_side.has_advanced(given[0])
+            if num_lives < 5 and given == (TRAININGS[0], (1, "first")):
+                (tmp_path / "told").write_text("now")
     assert num_lives == 5
     assert side_by_side.lost == {}
 
