@@ -62,6 +62,11 @@ class TrainingRecord:
     is_converged: bool | None = None
     test: float | None = None
 
+    @property
+    def kind(self) -> str:
+        """The same for trainings that differ in their seed alone."""
+        return json.dumps([self.stage, self.architecture, self.settings], sort_keys=True)
+
     @classmethod
     def of(
         cls, training: Training, result: TrialResult | FinalResult, recorded_at: float

@@ -77,7 +77,7 @@ def retrained_network(run: Run, name: str) -> RetrainedNetwork:
     data = settings.data.load().search.with_validation()
     return RetrainedNetwork(
         record,
-        [row for row in records if _is_alike(row, record)],
+        [row for row in records if row.kind == record.kind],
         settings,
         architecture,
         data,
@@ -114,15 +114,10 @@ def _chosen(run: Run, records: Sequence[TrainingRecord], name: str) -> TrainingR
 def _first_of_each_kind(run: Run, records: Sequence[TrainingRecord]) -> list[TrainingRecord]:
     """Give, of networks that differ in their seed alone, that of the earliest seed there is."""
     number = {final_seed(run.settings.seed, n): n for n in range(1, 1 + MAX_SEEDS)}
-    firsts: list[TrainingRecord] = []
+    firsts: dict[str, TrainingRecord] = {}
     for record in sorted(records, key=lambda record: number.get(record.seed, len(number) + 1)):
-        if not any(_is_alike(record, first) for first in firsts):
-            firsts.append(record)
-    return firsts
-
-
-def _is_alike(one: TrainingRecord, other: TrainingRecord) -> bool:
-    return (one.architecture, one.settings) == (other.architecture, other.settings)
+        firsts.setdefault(record.kind, record)
+    return list(firsts.values())
 
 
 def _settings_of(search: SearchSettings, record: TrainingRecord) -> SearchSettings:

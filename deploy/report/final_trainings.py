@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from statistics import mean, stdev
 
 from controller.retraining import TrainingRecord
@@ -29,13 +29,11 @@ def last_tests(facts: Facts) -> list[float]:
 
 
 def _kinds(trainings: Sequence[TrainingRecord]) -> Iterator[list[TrainingRecord]]:
-    tested = [row for row in trainings if row.test is not None]
-
-    def kind(row: TrainingRecord) -> str:
-        return repr((row.architecture, row.settings))
-
-    groups = [list(rows) for _, rows in groupby(sorted(tested, key=kind), key=kind)]
-    yield from sorted(groups, key=lambda rows: max(row.recorded_at for row in rows))
+    kinds: defaultdict[str, list[TrainingRecord]] = defaultdict(list)
+    for row in trainings:
+        if row.test is not None:
+            kinds[row.kind].append(row)
+    yield from sorted(kinds.values(), key=lambda rows: max(row.recorded_at for row in rows))
 
 
 def _row(alike: Sequence[TrainingRecord], facts: Facts) -> list[str]:
