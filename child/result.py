@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -49,6 +50,8 @@ class TrialResult:
     reason: why the child is infeasible, else empty.
     is_out_of_memory: it is infeasible for want of memory. Others on the same device may have had
         it; alone there, the child may be trained after all.
+    traceback: of an error in code of the user's that made it infeasible, else empty.
+    metrics: further finite figures of it, by their names.
     """
 
     state: Literal["completed", "infeasible"]
@@ -59,3 +62,5 @@ class TrialResult:
     seconds: float
     reason: str = ""
     is_out_of_memory: bool = False
+    traceback: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from torch import nn
 from child.metric import Metric
 from child.passes import Passes
 from child.space import Space
+from child.trainer import Trainer
 from child.training_settings import TrainingSettings
 
 
@@ -19,14 +20,9 @@ class Task(Protocol):
 
     Laws:
         A task is a value: it is pickled, and holds settings alone, no data and no networks.
-        ``data`` is always the search's part of what the settings of the data load; only `build` and
-        `passes` look into it, and `Any` stands for whatever type these two agree on.
+        ``data`` is always the search's part of what the settings of the data load; only the task
+        looks into it, and `Any` stands for whatever type it is.
     """
-
-    @property
-    def training(self) -> TrainingSettings:
-        """How children are trained and rewarded."""
-        ...
 
     @property
     def space(self) -> Space:
@@ -34,26 +30,22 @@ class Task(Protocol):
         ...
 
     @property
-    def unit(self) -> str:
-        """What the data are counted in, in the plural, such as images."""
-        ...
-
-    @property
     def metric(self) -> Metric:
         """What children are compared by."""
         ...
 
-    def build(self, architecture: Any, data: Any) -> nn.Module:
-        """Give an untrained network, on the CPU.
-
-        Raises:
-            Infeasible: it is known beforehand that it cannot be trained.
-        """
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether a GPU is to repeat itself bit for bit."""
         ...
 
     @property
-    def architectures(self) -> tuple[type, ...]:
-        """The types of the architectures that `build` takes."""
+    def time_limit_s(self) -> float | None:
+        """Seconds after which a child is infeasible; None: never."""
+        ...
+
+    def trainer(self, data: Any, device: torch.device) -> Trainer:
+        """Give what trains children on a device, one after the other."""
         ...
 
     def architecture(self, described: Mapping[str, Any]) -> Any:
@@ -69,7 +61,34 @@ class Task(Protocol):
         ...
 
     def legend(self, printed: str) -> str:
-        """Explain the signs in an architecture that is printed, in half a line."""
+        """Explain the signs in an architecture that is printed, in half a line, or not at all."""
+        ...
+
+
+class NetworkTask(Task, Protocol):
+    """A task whose children are networks that we build and train: they can be kept and tested."""
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How children are trained and rewarded."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What the data are counted in, in the plural, such as images."""
+        ...
+
+    @property
+    def architectures(self) -> tuple[type, ...]:
+        """The types of the architectures that `build` takes."""
+        ...
+
+    def build(self, architecture: Any, data: Any) -> nn.Module:
+        """Give an untrained network, on the CPU.
+
+        Raises:
+            Infeasible: it is known beforehand that it cannot be trained.
+        """
         ...
 
     def learning_rate(self, architecture: Any) -> float | None:

@@ -147,6 +147,8 @@ TRIALS = sql.Table(
     Column("seconds", Float),
     Column("reason", String, nullable=False, server_default=""),
     Column("is_out_of_memory", Boolean, nullable=False, server_default=sql.false()),
+    Column("traceback", String, nullable=False, server_default=""),
+    Column("metrics", JSON(none_as_null=True)),
     Column("reused_from", Integer, index=True),
     Column("push_replica", Integer),
     Column("push_sequence", Integer),

@@ -293,4 +293,6 @@ def _result_of(row: sql.Row[Any]) -> TrialResult:
         seconds=0.0,
         reason=row.reason,
         is_out_of_memory=row.is_out_of_memory,
+        traceback=row.traceback,
+        metrics=row.metrics,
     )

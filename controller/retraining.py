@@ -75,7 +75,7 @@ class TrainingRecord:
         outcome: dict[str, Any] = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(result).items()
-            if name != "is_out_of_memory"
+            if name not in ("is_out_of_memory", "traceback", "metrics")
         }
         what: dict[str, Any] = {
             field.name: getattr(training, field.name) for field in fields(training)

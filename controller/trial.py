@@ -78,7 +78,7 @@ class Trial:
     """One row of the ledger. What is not known yet is None; times are seconds since the epoch.
 
     For the fields up to versions see `Reservation` and `Start`; from validations to
-    is_out_of_memory `child.result.TrialResult`. record_number is the trial's place, from 1, in the
+    metrics `child.result.TrialResult`. record_number is the trial's place, from 1, in the
     order of results, in which their rewards moved the baseline. reused_from is the trial of the
     same architecture whose result was taken instead of training it. (push_replica, push_sequence)
     names the push that its reward is in.
@@ -108,6 +108,8 @@ class Trial:
     seconds: float | None
     reason: str
     is_out_of_memory: bool
+    traceback: str
+    metrics: dict[str, float] | None
     reused_from: int | None
     push_replica: int | None
     push_sequence: int | None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
 from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import Convolution, Operation, Pooling
+from child.custom.space import CustomArchitecture
 from child.recurrent.architecture import CellArchitecture
 from child.recurrent.equations import equations
 from deploy.table import print_table
@@ -28,6 +30,8 @@ def print_architecture(architecture: Any) -> None:
             _print_layers(architecture)
         case CellArchitecture():
             click.echo(f"{equations(architecture)}\n\n{SIGNS}")
+        case CustomArchitecture():
+            click.echo(json.dumps(architecture.value, indent=1))
         case _:
             click.echo(f"{LSTM_EQUATIONS}\n\n{SIGNS}")
 

@@ -16,7 +16,7 @@ from controller.search_ledger import SearchLedger
 from controller.trial import Trial
 from deploy.kept_network import KeptNetwork
 from deploy.run import Run
-from deploy.settings import SearchSettings, SplitData
+from deploy.settings import NetworkSearchSettings, SplitData
 from deploy.weights_file import WeightsFileError
 from workers.child import spawn_child_worker
 from workers.placement import Placement
@@ -43,7 +43,7 @@ class FinalTest:
 
 
 def final_test(
-    settings: SearchSettings,
+    settings: NetworkSearchSettings,
     setup: ProcessSetup,
     run: Run,
     ledger: SearchLedger,

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from child.convolutional.architecture import ConvolutionalArchitecture
+from child.custom.space import CustomArchitecture
 from child.recurrent.architecture import CellArchitecture
 from child.zoo import FIGURE_7, NAS_CELL
 from deploy.known_trial import KnownTrial, TrialError, known_trial
 
 if TYPE_CHECKING:
-    from child.task import Task
+    from child.task import NetworkTask
 
 KNOWN = ("figure-7", "nas-cell", "lstm")
 
@@ -30,7 +31,7 @@ class KnownArchitecture:
     trial: KnownTrial | None = None
 
 
-def known_architecture(name: str, task: Task) -> Any:
+def known_architecture(name: str, task: NetworkTask) -> Any:
     """Give an architecture of the task's kind.
 
     Args:
@@ -97,6 +98,8 @@ def _known(name: str) -> Any:
 
 
 def _of_trial(trial: KnownTrial) -> KnownArchitecture:
+    if set(trial.architecture) <= {"architecture", "undecodable"}:
+        return KnownArchitecture(CustomArchitecture.of(trial.architecture), trial)
     return KnownArchitecture(_described(trial.architecture), trial)
 
 

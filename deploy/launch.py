@@ -34,7 +34,7 @@ from deploy.placement_table import placement_table
 from deploy.run import Run, RunError
 from deploy.scalars import Scalars
 from deploy.search_metrics import SearchMetrics
-from deploy.settings import SearchSettings, SplitData
+from deploy.settings import NetworkSearchSettings, SearchSettings, SplitData
 from ps.credentials import CredentialsError, Identity
 from ps.errors import ShardError, StateError
 from ps.folder import shard_folder
@@ -71,7 +71,8 @@ class SearchRefused(SearchError):
 class SearchResult:
     """How a search ended, with all its rows; test is None where no network was tested.
 
-    num_validation, num_test: of the images, words or characters.
+    num_validation, num_test: of the images, words or characters; 0 where the trainer of the user's
+    alone knows.
     """
 
     progress: Progress
@@ -115,7 +116,7 @@ def run_search(
         if obstacle := run.obstacle(is_new=is_new):
             raise SearchRefused(obstacle)
         check_machine(settings)
-        data = settings.data.load()
+        data = settings.load_data()
     setup = ProcessSetup(run.log_dir)
     issue_certificates(settings, run)
     with _named_failures():
@@ -172,10 +173,12 @@ def run_search(
                 course.await_shards(launcher)
                 state, reason = course.follow(replicas, room)
             test = None
+            changed = course.settings
             # The life goes on meanwhile: nobody else may test, too.
-            if state == "finished":
+            if state == "finished" and data is not None:
+                assert isinstance(changed, NetworkSearchSettings), "others have no data"
                 test = final_test(
-                    course.settings, setup, run, ledger, data, placement, watcher.say, is_stopping
+                    changed, setup, run, ledger, data, placement, watcher.say, is_stopping
                 )
             ledger.end(heartbeat.life, state, reason)
             return SearchResult(
@@ -183,8 +186,8 @@ def run_search(
                 ledger.trials(),
                 ledger.pushes(),
                 test,
-                num_validation=len(data.search.validation),
-                num_test=len(data.test),
+                num_validation=0 if data is None else len(data.search.validation),
+                num_test=0 if data is None else len(data.test),
             )
 
 
@@ -253,7 +256,7 @@ def _processes(
     run: Run,
     setup: ProcessSetup,
     life: int,
-    data: SplitData,
+    data: SplitData | None,
     supervisor: Supervisor,
     placement: Placement,
 ) -> Iterator[ReplicaSet]:
@@ -316,7 +319,7 @@ def _processes(
             shards=settings.shards,
             metrics=settings.metrics,
         )
-        search_data = ray.put(data.search)  # a child never sees the test data
+        search_data = ray.put(data and data.search)  # a child never sees the test data
         replicas = ReplicaSet(
             supervisor, setup, plan, ledger.actor, search_data, settings.num_replicas, seats
         )

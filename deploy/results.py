@@ -108,7 +108,7 @@ class Results:
         if is_of_final(str(which)):
             return retrained_network(self.run, str(which)).network
         known = trial_to_export(self.run, str(which))
-        settings = self.run.settings
+        settings = self.run.network_settings
         architecture = settings.task.architecture(known.architecture)
         data = settings.data.load().search
         return trained_network(self.run, known.row, settings, architecture, data, print).network
@@ -131,7 +131,7 @@ class Results:
         from child.images.augmentation import Augmentation
         from deploy.settings import ImageSearchSettings
 
-        settings = self.run.settings
+        settings = self.run.network_settings
         if not isinstance(settings, ImageSearchSettings):
             raise ValueError(
                 f"{self.run.path}: must be a search over networks for images; models of texts take "

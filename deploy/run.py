@@ -22,7 +22,7 @@ from ps.disk import Disk
 from ps.folder import CheckpointName, Segment
 
 if TYPE_CHECKING:
-    from deploy.settings import SearchSettings
+    from deploy.settings import NetworkSearchSettings, SearchSettings
     from ps.credentials import Identity
 
 
@@ -32,6 +32,10 @@ class RunError(Exception):
 
 class NotBegun(RunError):
     """The search of a run has no ledger: not yet, or it ended before it began one."""
+
+
+class NoNetworks(RunError):
+    """The search of a run has networks neither kept nor described: the user's trainer has them."""
 
 
 class NoEndpoints(RunError):
@@ -63,6 +67,7 @@ class Run:
     endpoints.json  where the shards listen, and where metrics are, while the search lives
     networks/       the weights of the network that was tested
     logs/           one file for each process
+    code/           the search space and the trainer, where they are the user's
     tensorboard/    the figures of the trials, for TensorBoard
     """
 
@@ -95,6 +100,7 @@ class Run:
             file.touch()
             write_settings(disk, file, settings.to_yaml(), settings.has_secret)
             write_durably(disk, path / "id", f"{secrets.token_hex(8)}\n".encode())
+            _copy_code(settings.code, path / "code")
             disk.sync_folder(path.parent)
         except FileExistsError as error:
             raise RunError(
@@ -112,6 +118,23 @@ class Run:
         from deploy.settings_file import load_settings
 
         return load_settings(self._settings_path)
+
+    @property
+    def network_settings(self) -> NetworkSearchSettings:
+        """The settings of a search over networks that are built and trained here.
+
+        Raises:
+            NoNetworks: it is over a space of the user's.
+        """
+        from deploy.settings import NetworkSearchSettings
+
+        settings = self.settings
+        if not isinstance(settings, NetworkSearchSettings):
+            raise NoNetworks(
+                f"{self.path}: its children are trained by a function of yours, which alone knows "
+                "their networks; `nasrl show RUN --format json` gives it the best architecture"
+            )
+        return settings
 
     @property
     def id(self) -> str:
@@ -472,3 +495,16 @@ def _write_whole(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.tmp")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def _copy_code(paths: Sequence[Path], folder: Path) -> None:
+    """Put files, and folders of packages, into a folder; nothing where there are none."""
+    if not paths:
+        return
+    folder.mkdir()
+    for path in paths:
+        if path.is_dir():
+            without = shutil.ignore_patterns("__pycache__", ".*")
+            shutil.copytree(path, folder / path.name, ignore=without)
+        else:
+            shutil.copy2(path, folder)

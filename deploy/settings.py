@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 import sqlalchemy as sql
@@ -19,7 +20,7 @@ from child.language.model_settings import LanguageModelSettings
 from child.language.task import LanguageTask
 from child.language.training_settings import LanguageTrainingSettings
 from child.recurrent.space_settings import RecurrentSettings
-from child.task import Task
+from child.task import NetworkTask, Task
 from child.training_settings import TrainingSettings
 from controller.database_url import database_url
 from controller.errors import UnusableDatabase
@@ -130,13 +131,23 @@ class SearchSettings(BaseModel, ABC):
     client: ClientSettings = ClientSettings()
     metrics: MetricsSettings = MetricsSettings()
 
-    data: Any
-    training: TrainingSettings
-
     @property
     @abstractmethod
     def task(self) -> Task:
         """What is searched for, and how it is trained."""
+
+    @abstractmethod
+    def load_data(self) -> SplitData | None:
+        """Load what children are trained on; None where their trainer sees to that.
+
+        Raises:
+            DataCorrupt, DataMissing, DownloadFailed: they cannot be had.
+        """
+
+    @property
+    def code(self) -> list[Path]:
+        """The files and packages of the user's that processes of the search need."""
+        return []
 
     @property
     @abstractmethod
@@ -259,7 +270,23 @@ class SearchSettings(BaseModel, ABC):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-class ImageSearchSettings(SearchSettings):
+class NetworkSearchSettings(SearchSettings, ABC):
+    """A search over networks that we build and train: they can be tested, kept, and exported."""
+
+    data: Any
+    training: TrainingSettings
+
+    @property
+    @abstractmethod
+    def task(self) -> NetworkTask:
+        """What is searched for, and how it is trained."""
+
+    def load_data(self) -> SplitData:
+        data: LoadableData = self.data
+        return data.load()
+
+
+class ImageSearchSettings(NetworkSearchSettings):
     """A search over convolutional networks that classify images."""
 
     data: DataSettings
@@ -293,7 +320,7 @@ class ImageSearchSettings(SearchSettings):
         return self
 
 
-class LanguageSearchSettings(SearchSettings):
+class LanguageSearchSettings(NetworkSearchSettings):
     """A search over recurrent cells, by the language models that are made of them.
 
     A key that is left out takes the value of Zoph & Le 2017, s4.2.
@@ -328,7 +355,3 @@ class LanguageSearchSettings(SearchSettings):
     @property
     def depths(self) -> ScheduleSettings:
         return ScheduleSettings(num_layers=self.space.base, increase=0)
-
-
-# The kinds of search; the name of the data says which one it is.
-KINDS: tuple[type[SearchSettings], ...] = (ImageSearchSettings, LanguageSearchSettings)

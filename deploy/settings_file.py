@@ -13,11 +13,23 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from deploy.count import counted
+from deploy.custom_settings import CustomSearchSettings
 from deploy.ready import DEFAULT, SEARCHES, TRAININGS, ReadySettings
-from deploy.settings import KINDS, SearchSettings
+from deploy.settings import ImageSearchSettings, LanguageSearchSettings, SearchSettings
 from deploy.train_settings import TRAIN_KINDS, TrainSettings
 
 S = TypeVar("S", bound=BaseModel)
+
+# The kinds of search: one with a trainer of the user's is the last, and of the others the name of
+# the data says which one it is.
+KINDS: tuple[type[SearchSettings], ...] = (
+    ImageSearchSettings,
+    LanguageSearchSettings,
+    CustomSearchSettings,
+)
+
+# Where a run directory holds code of the user's, beside its settings.
+CODE_FOLDER = "code"
 
 
 class SettingsError(ValueError):
@@ -131,23 +143,32 @@ def _load(
     for override in overrides:
         apply_override(data, override)
     changed = ", and what was changed" if overrides else ""
-    return checked(data, _kind_of(data, kinds), f"{source}{changed}", kinds)
+    folders = [Path.cwd()]
+    if isinstance(source, Path):
+        beside = source.absolute().parent
+        folders = list(dict.fromkeys([beside, beside / CODE_FOLDER, *folders]))
+    return checked(data, _kind_of(data, kinds), f"{source}{changed}", kinds, folders)
 
 
 def checked(
-    data: Mapping[str, Any], kind: type[S], origin: str, kinds: Sequence[type[S]] = ()
+    data: Mapping[str, Any],
+    kind: type[S],
+    origin: str,
+    kinds: Sequence[type[S]] = (),
+    folders: Sequence[Path] = (),
 ) -> S:
     """Give settings of a kind, from what a YAML file or a dump of them holds.
 
     Args:
         origin: where they are from, for the message.
         kinds: all kinds of which it is one.
+        folders: where code of the user's is looked for.
 
     Raises:
         SettingsError: a key or value is wrong; names all mistakes.
     """
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(data, context={"folders": folders})
     except ValidationError as error:
         found = _without_consequences(error.errors())
         if unknown := [
@@ -161,14 +182,20 @@ def checked(
 
 
 def _kind_of(settings: Mapping[str, Any], kinds: Sequence[type[S]]) -> type[S]:
-    """Give the kind that has data of the name given; the first where none has."""
+    """Give the kind that has data of the name given; the first where none has.
+
+    The one without data is that of a trainer of the user's.
+    """
+    if "trainer" in settings or isinstance(settings.get("space"), str):
+        return next((kind for kind in kinds if "data" not in kind.model_fields), kinds[0])
     data = settings.get("data")
     name = data.get("name") if isinstance(data, Mapping) else None
     return next((kind for kind in kinds if name in _data_names(kind)), kinds[0])
 
 
 def _data_names(kind: type[BaseModel]) -> list[str]:
-    return [name for name in _models_of(kind.model_fields["data"].annotation) if name]
+    data = kind.model_fields.get("data")
+    return [] if data is None else [name for name in _models_of(data.annotation) if name]
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from deploy.settings import SearchSettings
 from deploy.settings_reference import Group, Kind, Setting, groups
@@ -21,16 +22,18 @@ s3.2, s4.1 and their like are sections of Zoph & Le 2017, v1 to v3 rows of its T
 is no default, the setting must be given. What must hold between several settings is said when it
 does not.
 """
-_COMMON = set(SearchSettings.model_fields) - {"data", "training"}
+_COMMON = set(SearchSettings.model_fields)
 
 
 def settings_page() -> str:
     """Give the page: what all searches have, what each kind has, `nasrl train` and `retrain`."""
     images, language = groups(Kind.IMAGE_SEARCH), groups(Kind.LANGUAGE_SEARCH)
+    custom = groups(Kind.CUSTOM_SEARCH)
     parts = [
         ("All searches", [group for group in images if _is_common(group)]),
         ("Searches over image networks", [group for group in images if not _is_common(group)]),
         ("Searches over recurrent cells", [group for group in language if not _is_common(group)]),
+        ("Searches over a space of your own", _own(custom)),
     ]
     others = _defaults(language)
     text = [_HEAD]
@@ -45,6 +48,14 @@ def settings_page() -> str:
     for group in groups(Kind.RETRAINING):
         text.extend(_section(group, {}))
     return "\n".join(text)
+
+
+def _own(found: Sequence[Group]) -> list[Group]:
+    """Leave out what all searches have, also among the settings in no section."""
+    unnamed = replace(
+        found[0], settings=tuple(each for each in found[0].settings if each.name not in _COMMON)
+    )
+    return [unnamed, *(group for group in found if not _is_common(group))]
 
 
 def _is_common(group: Group) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from deploy.custom_settings import CustomSearchSettings
 from deploy.retrain.settings import RetrainSettings
 from deploy.settings import ImageSearchSettings, LanguageSearchSettings
 from deploy.train_settings import ImageTrainSettings, LanguageTrainSettings
@@ -22,6 +23,7 @@ class Kind(Enum):
 
     IMAGE_SEARCH = "image searches"
     LANGUAGE_SEARCH = "language searches"
+    CUSTOM_SEARCH = "searches over a space of your own"
     IMAGE_TRAINING = "nasrl train, images"
     LANGUAGE_TRAINING = "nasrl train, language"
     RETRAINING = "nasrl retrain"
@@ -30,6 +32,7 @@ class Kind(Enum):
 _MODELS: dict[Kind, type[BaseModel]] = {
     Kind.IMAGE_SEARCH: ImageSearchSettings,
     Kind.LANGUAGE_SEARCH: LanguageSearchSettings,
+    Kind.CUSTOM_SEARCH: CustomSearchSettings,
     Kind.IMAGE_TRAINING: ImageTrainSettings,
     Kind.LANGUAGE_TRAINING: LanguageTrainSettings,
     Kind.RETRAINING: RetrainSettings,

@@ -16,7 +16,7 @@ from deploy.count import counted
 from deploy.go_on import go_on_command
 from deploy.launch import SearchResult
 from deploy.reasons import alike_reasons
-from deploy.settings import SearchSettings
+from deploy.settings import NetworkSearchSettings, SearchSettings
 
 MIN_MOVING = 20  # with fewer trials, the means of their quarters are chance
 MAX_WIDTH = 100
@@ -38,33 +38,33 @@ def summarize(
     progress = result.progress
     lines = [_end(progress)]
     best = progress.best
-    metric, unit = progress.metric, settings.task.unit
+    metric = progress.metric
     if best is not None and best.architecture_text is not None and best.validation is not None:
         printed = best.architecture_text
-        legend = f"({settings.task.legend(printed)})"
+        said = settings.task.legend(printed)
+        legend = said and f"({said})"
         one_line = f"{INDENT}{printed}   {legend}"
-        is_short = len(one_line) <= MAX_WIDTH
+        is_short = not legend or len(one_line) <= MAX_WIDTH
         lines += [
             "",
-            f"Best network   trial {best.trial}, {counted(best.num_parameters or 0, 'parameter')}",
-            *([one_line] if is_short else [f"{INDENT}{printed}", f"{INDENT}{legend}"]),
-            f"  validation   {_figure(metric, best.validation)}, {_epochs(settings)}, on "
-            f"{result.num_validation:,} {unit}",
+            f"{_best(settings):<14} trial {best.trial}{_size(best)}",
+            *([one_line.rstrip()] if is_short else [f"{INDENT}{printed}", f"{INDENT}{legend}"]),
+            f"  validation   {_figure(metric, best.validation)}{_measured(settings, result)}",
         ]
         architecture = settings.task.architecture(best.architecture or {})
         details = settings.task.details(architecture).splitlines()
         lines += [f"  {'equations' if not n else '':<12} {line}" for n, line in enumerate(details)]
     if result.test is not None:
         lines.append(
-            f"  test         {_figure(metric, result.test.figure)}, on {result.num_test:,} {unit} "
-            "that no network had met; tested once"
+            f"  test         {_figure(metric, result.test.figure)}, on {result.num_test:,} "
+            f"{_unit(settings)} that no network had met; tested once"
         )
         if result.test.is_reproduced is False:
             lines.append(
                 "               (trained again for the test, it did not repeat its validation "
                 "figures exactly, as happens on GPUs)"
             )
-    elif best is not None:
+    elif best is not None and isinstance(settings, NetworkSearchSettings):
         is_over = progress.state == "finished"
         go_on = go_on_command(path, is_job=is_job, program=program)
         why = (
@@ -132,6 +132,9 @@ def _next(
     retrain = f"{INDENT}{program} retrain {run}  # trains the best ones longer, by better settings"
     export = f"{INDENT}{program} export {run} -o network  # the best one, as plain PyTorch and ONNX"
     found = [f"{trials} --top 10", report, retrain, export]
+    if not isinstance(settings, NetworkSearchSettings):
+        show = f"{INDENT}{program} show {run} --format json  # the best one, for your trainer"
+        found = [f"{trials} --top 10", report, show]
     more = (f"num_trials={4 * settings.num_trials}", *_without_limits(settings))
     go_on = go_on_command(path, *more, is_job=is_job, program=program)
     if is_job:
@@ -165,10 +168,29 @@ def _figure(metric: Metric, figure: float) -> str:
     return text if text.endswith("%") else f"{metric.name} {text}"
 
 
-def _epochs(settings: SearchSettings) -> str:
+def _best(settings: SearchSettings) -> str:
+    return "Best network" if isinstance(settings, NetworkSearchSettings) else "Best"
+
+
+def _size(best: Trial) -> str:
+    return f", {counted(best.num_parameters, 'parameter')}" if best.num_parameters else ""
+
+
+def _measured(settings: SearchSettings, result: SearchResult) -> str:
+    """Say what a validation figure is of, where we know."""
+    if not isinstance(settings, NetworkSearchSettings):
+        return ""
     training = settings.training
     num_last = min(training.num_epochs, training.reward_epochs)
-    return f"the best of the last {num_last} of {training.num_epochs} epochs"
+    return (
+        f", the best of the last {num_last} of {training.num_epochs} epochs, on "
+        f"{result.num_validation:,} {settings.task.unit}"
+    )
+
+
+def _unit(settings: SearchSettings) -> str:
+    assert isinstance(settings, NetworkSearchSettings), "others are not tested"
+    return settings.task.unit
 
 
 def _movement(trials: Sequence[Trial], metric: Metric) -> list[str]:

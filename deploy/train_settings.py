@@ -17,7 +17,7 @@ from child.language.model_settings import LanguageModelSettings
 from child.language.task import LanguageTask
 from child.language.training_settings import LanguageTrainingSettings
 from child.recurrent.space_settings import RecurrentSettings
-from child.task import Task
+from child.task import NetworkTask
 
 
 class TrainSettings(BaseModel, ABC):
@@ -36,7 +36,7 @@ class TrainSettings(BaseModel, ABC):
 
     @property
     @abstractmethod
-    def task(self) -> Task:
+    def task(self) -> NetworkTask:
         """What kind of network it is, and how it is trained."""
 
 

@@ -9,11 +9,10 @@ import socket
 from functools import partial
 from typing import Any
 
-from child.metric import Metric
-from child.result import EpochReport, TrialResult
+from child.network_trainer import NetworkTrainer
+from child.result import TrialResult
 from child.task import Task
 from child.trained import TrainedChild
-from child.training import ChildTrainer
 from controller.children import Child
 from workers.granted_device import GrantedDevice
 from workers.process import ProcessSetup
@@ -40,10 +39,8 @@ class ChildWorker:
             RuntimeError: a GPU was granted that torch cannot use.
         """
         setup.enter(name, slot.num_gpus)
-        self._granted = GrantedDevice(slot, is_deterministic=task.training.is_deterministic)
-        self._task = task
-        self._data = data
-        self._trainer = self._granted.fill(lambda device: ChildTrainer(task.passes(data, device)))
+        self._granted = GrantedDevice(slot, is_deterministic=task.is_deterministic)
+        self._trainer = self._granted.fill(lambda device: task.trainer(data, device))
         # The trainer looks for cycles after each child; what is loaded by now has none to free.
         gc.collect()
         gc.freeze()
@@ -59,41 +56,23 @@ class ChildWorker:
         return f"{socket.gethostname()}: {self._granted.name}"
 
     def train(self, child: Child, is_alone: bool = False) -> TrialResult:
-        """Train and validate a child; see `child.training.ChildTrainer.train`.
+        """Train and validate a child; see `child.trainer.Trainer`.
 
         is_alone: wait until no other child is on the GPU, and keep it so.
         """
         with self._granted.entered(is_alone=is_alone):
-            return self._trainer.train(
-                partial(self._task.build, child.architecture, self._data),
-                child.seed,
-                learning_rate=self._task.learning_rate(child.architecture),
-                report=partial(_log, child.trial, self._task.metric),
-            )
+            return self._trainer.train(child.architecture, child.seed, partial(_log, child.trial))
 
     def test(self, child: Child, test: Any) -> TrainedChild:
-        """Train a child again, alone, and test it; see `child.training.ChildTrainer.test`."""
+        """Train a network again, alone, and test it; see `child.training.ChildTrainer.test`."""
+        trainer = self._trainer
+        assert isinstance(trainer, NetworkTrainer), "only networks are tested"
         with self._granted.entered(is_alone=True):
-            return self._trainer.test(
-                partial(self._task.build, child.architecture, self._data),
-                child.seed,
-                test,
-                learning_rate=self._task.learning_rate(child.architecture),
-                report=partial(_log, child.trial, self._task.metric),
-            )
+            return trainer.test(child.architecture, child.seed, test, partial(_log, child.trial))
 
 
-def _log(trial: int, metric: Metric, epoch: EpochReport) -> None:
-    logger.info(
-        "trial %d, epoch %d of %d: loss %.4f, %s %s, %.1f s",
-        trial,
-        epoch.epoch,
-        epoch.num_epochs,
-        epoch.loss,
-        metric.name,
-        metric.text(epoch.validation),
-        epoch.seconds,
-    )
+def _log(trial: int, line: str) -> None:
+    logger.info("trial %d, %s", trial, line)
 
 
 def spawn_child_worker(

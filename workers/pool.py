@@ -26,6 +26,8 @@ WAIT_S = 1.0  # how long `ended` waits at most
 # there was no node any more.
 UNBORN_WAIT_S = 30.0
 UNPLACED_WAIT_S = 5.0
+# A child ends itself when its time is over, where it can. One that hangs cannot.
+GRACE_S = 30.0
 
 
 @dataclass(eq=False)
@@ -67,7 +69,8 @@ class ChildPool:
     A worker that dies or freezes is replaced, and the trial it had is trained again: it is nobody's
     fault. After max_deaths deaths the trial is infeasible. A child that runs out of the memory of a
     GPU that it shares is trained again alone there, and is infeasible only if that fails. A worker
-    that cannot be constructed is tried again later, perhaps on another node: see `PoolStatus`.
+    that cannot be constructed is tried again later, perhaps on another node: see `PoolStatus`. A
+    child that hangs, over its time, is infeasible, and its worker is replaced.
 
     num_deaths: workers that died so far, in training or not.
 
@@ -79,15 +82,18 @@ class ChildPool:
         spawn: Callable[[Slot], Any],
         slots: Counter[Slot],
         max_deaths: int,
+        time_limit_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin to start the workers; they join as they are ready.
 
         Args:
             spawn: gives the handle of a new ChildWorker actor in a slot.
+            time_limit_s: of a child; None: it may take any time.
         """
         self._spawn = spawn
         self._max_deaths = max_deaths
+        self._time_limit_s = time_limit_s
         self._clock = clock
         self._slots = slots
         self._is_resized = threading.Event()
@@ -205,7 +211,7 @@ class ChildPool:
         try:
             worker.pulse.check()
             if not has_ended:
-                return None
+                return self._end_if_late(worker)
             result: TrialResult = result_of(worker.training)
         except (ProcessDied, *DEATHS) as error:
             cause = error.__cause__ if isinstance(error, ProcessDied) else error
@@ -230,6 +236,22 @@ class ChildPool:
             return None
         return child.trial, result
 
+    def _end_if_late(self, worker: _Worker) -> tuple[int, TrialResult] | None:
+        """End a worker whose child is long over its time."""
+        child, limit_s = worker.child, self._time_limit_s
+        if child is None or limit_s is None:
+            return None
+        seconds = self._clock() - worker.began_at
+        # To be alone on a GPU it waits for others first, as long as these may take.
+        num_limits = 2 if child.trial in self._needs_to_be_alone else 1
+        if seconds <= num_limits * limit_s + GRACE_S:
+            return None
+        reason = f"time_limit_s={limit_s:g}: over, and it did not end; its process was ended"
+        logger.warning("trial %d: %s", child.trial, reason)
+        self._workers.remove(worker)
+        ray.kill(worker.actor)
+        return child.trial, _lost(reason, seconds)
+
     def _lose(self, worker: _Worker, reason: str) -> tuple[int, TrialResult] | None:
         """Let a worker that has died go, and give its trial to another, or up."""
         self._workers.remove(worker)
@@ -251,15 +273,20 @@ class ChildPool:
         if num_deaths < self._max_deaths:
             self._waiting.append(child)
             return None
-        return child.trial, TrialResult(
-            state="infeasible",
-            reward=0.0,
-            validations=(),
-            validation=None,
-            num_parameters=0,
-            seconds=0.0,
-            reason=f"its worker died {self._max_deaths} times",
-        )
+        return child.trial, _lost(f"its worker died {self._max_deaths} times", 0.0)
+
+
+def _lost(reason: str, seconds: float) -> TrialResult:
+    """Give the result of a child that left nothing."""
+    return TrialResult(
+        state="infeasible",
+        reward=0.0,
+        validations=(),
+        validation=None,
+        num_parameters=0,
+        seconds=seconds,
+        reason=reason,
+    )
 
 
 def _ask_device(worker: _Worker) -> None:

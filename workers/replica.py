@@ -102,6 +102,7 @@ class ReplicaProcess:
             ),
             slots,
             plan.children.max_deaths,
+            plan.task.time_limit_s,
         )
         self._replica = ControllerReplica(
             replica,

@@ -17,7 +17,7 @@ from child.final_result import FinalResult
 from child.final_training import FinalTrainer, FinalTraining
 from child.result import EpochReport, TrialResult
 from child.snapshot import SnapshotError
-from child.task import Task
+from child.task import NetworkTask
 from child.training import ChildTrainer
 from child.weights import Weights
 from workers.granted_device import GrantedDevice
@@ -36,7 +36,7 @@ class TrainingPlan:
     """
 
     name: str
-    task: Task
+    task: NetworkTask
     architecture: Any
     seed: int
     learning_rate: float | None
@@ -181,13 +181,13 @@ def _device(setup: ProcessSetup, plan: TrainingPlan, slot: Slot) -> Iterator[Gra
     """Take the device of a slot, and log, as long as this task of a process goes on."""
     handler = setup.enter(plan.name, slot.num_gpus)
     try:
-        yield GrantedDevice(slot, is_deterministic=plan.task.training.is_deterministic)
+        yield GrantedDevice(slot, is_deterministic=plan.task.is_deterministic)
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
 
 
-def _log(task: Task, epoch: EpochReport) -> None:
+def _log(task: NetworkTask, epoch: EpochReport) -> None:
     logger.info(
         "epoch %d of %d: loss %.4f, %s %s, %.1f s",
         epoch.epoch,

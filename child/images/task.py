@@ -18,12 +18,13 @@ from child.data.images import TrainingData
 from child.images.passes import ImagePasses
 from child.images.training_settings import ImageTrainingSettings
 from child.metric import ACCURACY
+from child.network_trainer import NetworkTrainer
 from child.result import Infeasible
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """Convolutional networks, trained to classify images; see `child.task.Task`."""
+    """Convolutional networks, trained to classify images; see `child.task.NetworkTask`."""
 
     space_settings: ConvolutionalSettings
     network: NetworkSettings
@@ -35,6 +36,17 @@ class ImageTask:
     @property
     def space(self) -> ConvolutionalSpace:
         return ConvolutionalSpace(self.space_settings)
+
+    @property
+    def is_deterministic(self) -> bool:
+        return self.training.is_deterministic
+
+    @property
+    def time_limit_s(self) -> float | None:
+        return self.training.time_limit_s
+
+    def trainer(self, data: TrainingData, device: torch.device) -> NetworkTrainer:
+        return NetworkTrainer(self, data, device)
 
     def build(
         self, architecture: ConvolutionalArchitecture, data: TrainingData

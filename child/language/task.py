@@ -17,6 +17,7 @@ from child.language.passes import TextPasses
 from child.language.size import ModelSize
 from child.language.training_settings import LanguageTrainingSettings
 from child.metric import BITS_PER_CHARACTER, PERPLEXITY, Metric
+from child.network_trainer import NetworkTrainer
 from child.recurrent.architecture import CellArchitecture
 from child.recurrent.equations import equations
 from child.recurrent.space import RecurrentSpace
@@ -26,7 +27,7 @@ from child.result import Infeasible
 
 @dataclass(frozen=True)
 class LanguageTask:
-    """Language models, each of layers of one cell; see `child.task.Task`."""
+    """Language models, each of layers of one cell; see `child.task.NetworkTask`."""
 
     space_settings: RecurrentSettings
     model: LanguageModelSettings
@@ -41,6 +42,17 @@ class LanguageTask:
     @property
     def metric(self) -> Metric:
         return PERPLEXITY if self.unit == "words" else BITS_PER_CHARACTER
+
+    @property
+    def is_deterministic(self) -> bool:
+        return self.training.is_deterministic
+
+    @property
+    def time_limit_s(self) -> float | None:
+        return self.training.time_limit_s
+
+    def trainer(self, data: TextTrainingData, device: torch.device) -> NetworkTrainer:
+        return NetworkTrainer(self, data, device)
 
     def size(
         self, architecture: CellArchitecture | Lstm, data: TextTrainingData

@@ -73,12 +73,12 @@ def retrain(
     given = overrides if top is None else (*overrides, f"top={top}")
     try:
         opened = Run(run)
-        search = opened.settings
+        search = opened.network_settings
         settings = load_retrain_settings(search, file, given)
         if example:
             click.echo(settings.to_yaml(), nl=False)
             return 0
-        data = search.data.load()
+        data = search.load_data()
     except DownloadFailed as error:
         raise click.ClickException(str(error)) from error
     except (RunError, SettingsError) as error:

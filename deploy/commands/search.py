@@ -112,6 +112,8 @@ def search(
             run = Run.create(
                 run_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", chosen
             )
+            if chosen.code:
+                chosen = run.settings  # with the code that was copied there
     except (SettingsError, RunError, UnusableDatabase) as error:
         raise UserMistake(str(error)) from error
     console = Console()

@@ -42,6 +42,7 @@ def show(run: str, trial: str | None, form: str, out: Path | None) -> None:
     that the paper found; nas-cell, its cell; lstm.
     """
     from child.convolutional.architecture import ConvolutionalArchitecture
+    from child.custom.space import CustomArchitecture
     from child.recurrent.architecture import CellArchitecture
     from deploy.architecture_text import print_architecture
     from deploy.known_architecture import ArchitectureError, find_architecture
@@ -53,16 +54,20 @@ def show(run: str, trial: str | None, form: str, out: Path | None) -> None:
     except ArchitectureError as error:
         raise UserMistake(str(error)) from error
     architecture = known.architecture
+    is_custom = isinstance(architecture, CustomArchitecture)
     if isinstance(architecture, ConvolutionalArchitecture | CellArchitecture):
         if out is not None:
             _draw(architecture, out)
-    elif form == "json" or out is not None:
+    elif is_custom and out is not None:
+        raise UserMistake(f"{run}: only networks and cells have a drawing; leave out --out")
+    elif not is_custom and (form == "json" or out is not None):
         raise UserMistake(
             f"{run}: has neither JSON nor a drawing, only networks and cells of a search have; "
             "leave out --format and --out to see its equations"
         )
     if form == "json":
-        click.echo(json.dumps(architecture.to_json(), indent=1))
+        described = architecture.value if is_custom else architecture.to_json()
+        click.echo(json.dumps(described, indent=1))
         return
     if known.trial is not None:
         _print_trial(known.trial)
@@ -104,7 +109,11 @@ def _print_trial(known: KnownTrial) -> None:
         said["parameters"] = f"{row.num_parameters:,}"
     if row.seed is not None:
         said["seed"] = str(row.seed)
+    for name, figure in (row.metrics or {}).items():
+        said[name] = f"{figure:g}"
     click.echo(f"trial {row.trial}")
     for name, value in said.items():
         click.echo(f"  {name:<12} {value}")
     click.echo()
+    if row.traceback:
+        click.echo(row.traceback)

@@ -9,10 +9,10 @@ from child.language.task import LanguageTask
 from deploy.export.image_plan import image_plan
 from deploy.export.language_plan import language_plan
 from deploy.export.plan import ExportPlan
-from deploy.settings import SearchSettings
+from deploy.settings import NetworkSearchSettings
 
 
-def export_plan(settings: SearchSettings, architecture: Any, data: Any) -> ExportPlan:
+def export_plan(settings: NetworkSearchSettings, architecture: Any, data: Any) -> ExportPlan:
     """Give what is written of a network that these settings were trained with.
 
     Args:

@@ -16,7 +16,7 @@ from deploy.export.trained import loaded
 from deploy.retrain.final_network import FinalNetwork
 from deploy.retrain.settings import MAX_SEEDS
 from deploy.run import Run
-from deploy.settings import SearchSettings
+from deploy.settings import NetworkSearchSettings
 from deploy.settings_file import checked
 from deploy.weights_file import WeightsFileError
 
@@ -44,7 +44,7 @@ class RetrainedNetwork:
 
     record: TrainingRecord
     alike: list[TrainingRecord]
-    settings: SearchSettings
+    settings: NetworkSearchSettings
     architecture: Any
     data: Any
     network: nn.Module
@@ -72,7 +72,7 @@ def retrained_network(run: Run, name: str) -> RetrainedNetwork:
             f"{run.final_network_path(record.sha256)} is gone, with the weights of "
             f"{final_name(record)}; restore it"
         )
-    settings = _settings_of(run.settings, record)
+    settings = _settings_of(run.network_settings, record)
     architecture = settings.task.architecture(record.architecture)
     data = settings.data.load().search.with_validation()
     return RetrainedNetwork(
@@ -113,14 +113,14 @@ def _chosen(run: Run, records: Sequence[TrainingRecord], name: str) -> TrainingR
 
 def _first_of_each_kind(run: Run, records: Sequence[TrainingRecord]) -> list[TrainingRecord]:
     """Give, of networks that differ in their seed alone, that of the earliest seed there is."""
-    number = {final_seed(run.settings.seed, n): n for n in range(1, 1 + MAX_SEEDS)}
+    number = {final_seed(run.network_settings.seed, n): n for n in range(1, 1 + MAX_SEEDS)}
     firsts: dict[str, TrainingRecord] = {}
     for record in sorted(records, key=lambda record: number.get(record.seed, len(number) + 1)):
         firsts.setdefault(record.kind, record)
     return list(firsts.values())
 
 
-def _settings_of(search: SearchSettings, record: TrainingRecord) -> SearchSettings:
+def _settings_of(search: NetworkSearchSettings, record: TrainingRecord) -> NetworkSearchSettings:
     data = search.model_dump(mode="json")
     parts = {name: part for name, part in record.settings.items() if name in data}
     return checked({**data, **parts}, type(search), f"training {record.sha256[:16]}")

@@ -17,7 +17,7 @@ from controller.trial import Trial
 from deploy.export.errors import ExportError
 from deploy.kept_network import KeptNetwork
 from deploy.run import Run
-from deploy.settings import SearchSettings
+from deploy.settings import NetworkSearchSettings
 from deploy.weights_file import WeightsFileError
 
 
@@ -37,7 +37,7 @@ class TrainedNetwork:
 def trained_network(
     run: Run,
     row: Trial,
-    settings: SearchSettings,
+    settings: NetworkSearchSettings,
     architecture: Any,
     data: Any,
     say: Callable[[str], None],
@@ -90,7 +90,7 @@ def trained_network(
     return TrainedNetwork(network, child.result.validations, None)
 
 
-def _prepare_to_repeat(settings: SearchSettings) -> None:
+def _prepare_to_repeat(settings: NetworkSearchSettings) -> None:
     """Set up this process as that of a child worker was."""
     torch.set_num_threads(max(1, int(settings.children.num_cpus)))
     if settings.training.is_deterministic:

@@ -15,7 +15,7 @@ from deploy.export.trained import TrainedNetwork, trained_network
 from deploy.export.trial import trial_to_export
 from deploy.known_trial import KnownTrial
 from deploy.run import Run
-from deploy.settings import SearchSettings
+from deploy.settings import NetworkSearchSettings
 
 
 def export_trial(
@@ -37,7 +37,7 @@ def export_trial(
     row = known.row
     with run.ledger() as ledger:
         num_recorded = ledger.progress().num_recorded
-    settings = run.settings
+    settings = run.network_settings
     task = settings.task
     architecture = task.architecture(row.architecture or {})
     data = settings.data.load()
@@ -61,7 +61,7 @@ def export_trial(
 
 def _finding(
     run: Run,
-    settings: SearchSettings,
+    settings: NetworkSearchSettings,
     num_recorded: int,
     known: KnownTrial,
     trained: TrainedNetwork,
@@ -101,7 +101,7 @@ def _finding(
     )
 
 
-def _epochs(settings: SearchSettings) -> str:
+def _epochs(settings: NetworkSearchSettings) -> str:
     training = settings.training
     num_last = min(training.num_epochs, training.reward_epochs)
     which = f"the best of the last {num_last}" if num_last > 1 else "after the last"

@@ -11,6 +11,7 @@ from deploy.best_trials import best_trials
 from deploy.drawings.drawing import Drawing
 from deploy.report.facts import Facts
 from deploy.report.inline_svg import inline_svg, width_of
+from deploy.settings import NetworkSearchSettings
 
 NUM_WINNERS = 10
 
@@ -19,7 +20,8 @@ NUM_WINNERS = 10
 class Winner:
     """One of the best: its figures as text, and its drawing.
 
-    details: the equations of a cell. width: of the drawing, in points.
+    details: the equations of a cell. drawing: empty where it has none. width: of the drawing, in
+    points.
     """
 
     rank: int
@@ -45,7 +47,8 @@ def winners(facts: Facts) -> list[Winner]:
 def _winner(rank: int, trial: Trial, facts: Facts) -> Winner:
     task, metric, test = facts.settings.task, facts.progress.metric, facts.tests.get(trial.trial)
     architecture = task.architecture(trial.architecture or {})
-    svg = Drawing(architecture).svg()
+    is_drawn = isinstance(facts.settings, NetworkSearchSettings)
+    svg = Drawing(architecture).svg() if is_drawn else b""
     label = f"Drawing of the network of trial {trial.trial}: {trial.architecture_text}"
     return Winner(
         rank,
@@ -57,6 +60,6 @@ def _winner(rank: int, trial: Trial, facts: Facts) -> Winner:
         seconds="" if trial.seconds is None else f"{trial.seconds:,.1f}",
         text=trial.architecture_text or "",
         details=task.details(architecture),
-        drawing=inline_svg(svg, f"drawing-{rank}", label, {}),
-        width=width_of(svg),
+        drawing=inline_svg(svg, f"drawing-{rank}", label, {}) if is_drawn else Markup(""),
+        width=width_of(svg) if is_drawn else 300.0,
     )

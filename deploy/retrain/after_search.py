@@ -16,7 +16,7 @@ from deploy.retrain.retraining import Outcome, Retraining
 from deploy.retrain.settings import RetrainSettings
 from deploy.retrain.watch import RetrainWatch
 from deploy.run import Run
-from deploy.settings import SearchSettings, SplitData
+from deploy.settings import NetworkSearchSettings, SplitData
 
 
 class RetrainRefused(Exception):
@@ -46,7 +46,7 @@ class RetrainResult:
 
 def retrain(
     run: Run,
-    search: SearchSettings,
+    search: NetworkSearchSettings,
     settings: RetrainSettings,
     data: SplitData,
     watch: RetrainWatch,

@@ -25,7 +25,7 @@ from deploy.retrain.settings import FinalSettings
 from deploy.retrain.side_by_side import SideBySide
 from deploy.retrain.watch import RetrainWatch
 from deploy.run import Run
-from deploy.settings import SearchSettings, SplitData
+from deploy.settings import NetworkSearchSettings, SplitData
 from deploy.weights_file import WeightsFileError
 from workers.process import ProcessSetup
 from workers.retraining import FinalProgress, TrainingPlan, begin_final, begin_in_grid
@@ -52,7 +52,7 @@ class Course:
     def __init__(
         self,
         run: Run,
-        search: SearchSettings,
+        search: NetworkSearchSettings,
         final: FinalSettings,
         data: SplitData,
         ledger: SearchLedger,

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from deploy.retrain.settings import FinalSettings, RetrainSettings
-from deploy.settings import ImageSearchSettings, LanguageSearchSettings, SearchSettings
+from deploy.settings import ImageSearchSettings, LanguageSearchSettings, NetworkSearchSettings
 
 Tree = dict[str, Any]
 
 
-def default_retrain_settings(search: SearchSettings) -> RetrainSettings:
+def default_retrain_settings(search: NetworkSearchSettings) -> RetrainSettings:
     """Give a small grid around the values of a search, and a final training that is long enough.
 
     Source: Zoph & Le 2017, s4.1 and s4.2, which name what varies, not by how much.

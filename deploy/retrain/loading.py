@@ -7,12 +7,12 @@ from pathlib import Path
 
 from deploy.retrain.defaults import default_retrain_settings
 from deploy.retrain.settings import RetrainSettings
-from deploy.settings import SearchSettings
+from deploy.settings import NetworkSearchSettings
 from deploy.settings_file import apply_override, checked, read_settings
 
 
 def load_retrain_settings(
-    search: SearchSettings, path: Path | None = None, overrides: Sequence[str] = ()
+    search: NetworkSearchSettings, path: Path | None = None, overrides: Sequence[str] = ()
 ) -> RetrainSettings:
     """Read what is to be trained; what is not given is as `default_retrain_settings` has it.
 

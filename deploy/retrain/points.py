@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.settings import ImageSearchSettings, LanguageSearchSettings, SearchSettings
+from deploy.settings import ImageSearchSettings, LanguageSearchSettings, NetworkSearchSettings
 from deploy.settings_file import SettingsError, checked
 
 # What a training depends on, of the settings of a search.
-PARTS: dict[type[SearchSettings], tuple[str, str]] = {
+PARTS: dict[type[NetworkSearchSettings], tuple[str, str]] = {
     ImageSearchSettings: ("training", "network"),
     LanguageSearchSettings: ("training", "model"),
 }
@@ -34,11 +34,11 @@ class Point:
     """
 
     changes: dict[str, Any]
-    settings: SearchSettings
-    base: SearchSettings
+    settings: NetworkSearchSettings
+    base: NetworkSearchSettings
 
     @classmethod
-    def of(cls, search: SearchSettings) -> Point:
+    def of(cls, search: NetworkSearchSettings) -> Point:
         """Give the settings of a search, without the limits of a child's time and size."""
         unlimited = {"training.time_limit_s": None, "training.max_parameters": None}
         return Point({}, _changed(search, unlimited, "the search"), search)
@@ -100,7 +100,7 @@ class Point:
             )
 
 
-def points(search: SearchSettings, grid: Mapping[str, Any]) -> list[Point]:
+def points(search: NetworkSearchSettings, grid: Mapping[str, Any]) -> list[Point]:
     """Give every combination of the values in a grid; they are told apart by what has several.
 
     Raises:
@@ -131,7 +131,9 @@ def _repeated(values: Sequence[Any]) -> str:
     return next((_text(each) for n, each in enumerate(values) if each in values[:n]), "")
 
 
-def _changed(settings: SearchSettings, values: Mapping[str, Any], origin: str) -> SearchSettings:
+def _changed(
+    settings: NetworkSearchSettings, values: Mapping[str, Any], origin: str
+) -> NetworkSearchSettings:
     data = settings.model_dump(mode="json")
     for name, value in values.items():
         *sections, last = name.split(".")

@@ -14,7 +14,7 @@ from controller.trial import Trial
 from deploy.count import counted
 from deploy.retrain.points import Point, points
 from deploy.retrain.settings import RetrainSettings
-from deploy.settings import SearchSettings
+from deploy.settings import NetworkSearchSettings
 from deploy.settings_file import SettingsError
 
 
@@ -78,7 +78,7 @@ class Retraining:
     """
 
     def __init__(
-        self, search: SearchSettings, settings: RetrainSettings, trials: Sequence[Trial]
+        self, search: NetworkSearchSettings, settings: RetrainSettings, trials: Sequence[Trial]
     ) -> None:
         """Plan the trainings after a search.
 
@@ -171,7 +171,7 @@ def outcome_of(candidate: Candidate, records: dict[str, TrainingRecord]) -> Outc
     return Outcome(candidate, tuple(record for record in known if record is not None))
 
 
-def _architecture(settings: SearchSettings, trial: Trial) -> Any:
+def _architecture(settings: NetworkSearchSettings, trial: Trial) -> Any:
     assert trial.decisions is not None, "a completed trial has its decisions"
     choices = [choice for _, choice in trial.decisions]
     return settings.task.space.decode(choices, trial.depth)

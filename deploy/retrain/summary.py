@@ -12,13 +12,13 @@ from deploy.count import counted
 from deploy.export.retrained import final_name
 from deploy.retrain.after_search import RetrainResult
 from deploy.retrain.retraining import Outcome
-from deploy.settings import SearchSettings, SplitData
+from deploy.settings import NetworkSearchSettings, SplitData
 
 NUM_SHOWN = 5
 
 
 def summarize_retraining(
-    result: RetrainResult, search: SearchSettings, data: SplitData, path: Path, program: str
+    result: RetrainResult, search: NetworkSearchSettings, data: SplitData, path: Path, program: str
 ) -> str:
     """Say what came of the trainings, and what to do next.
 
@@ -29,7 +29,7 @@ def summarize_retraining(
 
 
 def _lines(
-    result: RetrainResult, search: SearchSettings, data: SplitData, path: Path, program: str
+    result: RetrainResult, search: NetworkSearchSettings, data: SplitData, path: Path, program: str
 ) -> Iterator[str]:
     metric, unit = search.task.metric, search.task.unit
     minutes, seconds = divmod(round(result.seconds), 60)

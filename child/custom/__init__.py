@@ -1,0 +1,1 @@
+"""Search spaces and trainers of the user's own."""

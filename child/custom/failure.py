@@ -1,0 +1,52 @@
+"""An error in code of the user's, in words."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_REASON = 300  # characters of a line of a table
+MAX_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What was raised, and where.
+
+    reason: one line. traceback: from the user's first line on; where it is long, its end.
+    """
+
+    reason: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Describe an error that was raised by a call from this package."""
+        own = Path(__file__).parent
+        summary = traceback.TracebackException.from_exception(error, compact=True)
+        for each in _chain(summary):
+            each.stack = traceback.StackSummary.from_list(
+                [frame for frame in each.stack if Path(frame.filename).parent != own]
+            )
+        said = str(error).strip().splitlines()
+        name = type(error).__name__
+        reason = f"{name}: {said[0]}" if said else name
+        if len(reason) > MAX_REASON:
+            reason = f"{reason[: MAX_REASON - 3]}..."
+        if summary.stack:
+            last = summary.stack[-1]
+            reason += f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
+        # A message may be of any length.
+        text = "".join(summary.format())
+        return cls(reason, text if len(text) <= MAX_TRACEBACK else f"...{text[-MAX_TRACEBACK:]}")
+
+
+def _chain(error: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """Give an error and all those behind it."""
+    found, waiting = [], [error]
+    while waiting:
+        each = waiting.pop()
+        found.append(each)
+        waiting += [behind for behind in (each.__cause__, each.__context__) if behind is not None]
+    return found

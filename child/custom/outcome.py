@@ -1,0 +1,63 @@
+"""What a training function of the user's gives back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class OutcomeError(ValueError):
+    """What was given back is no reward, or one that cannot be learned from."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A reward, with all else that is to be known of a child.
+
+    reward: what the policy learns from, finite and >= 0; an infeasible child has 0.
+    validation: the figure that children are compared by; None: the reward.
+    num_parameters: of what was trained.
+    metrics: further finite figures, by their names.
+    """
+
+    reward: float
+    validation: float | None = None
+    num_parameters: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, returned: Any) -> Outcome:
+        """Take what a function returned: an outcome, or a number, the reward.
+
+        Raises:
+            OutcomeError: it is neither, or a figure of it is not what it must be.
+        """
+        outcome = returned if isinstance(returned, Outcome) else cls(returned)
+        reward = _number("reward", outcome.reward)
+        if reward < 0:
+            raise OutcomeError(
+                f"reward={reward:g}: must be at least 0, the reward of a child that cannot be "
+                "trained"
+            )
+        validation = outcome.validation
+        return cls(
+            reward,
+            reward if validation is None else _number("validation", validation),
+            int(_number("num_parameters", outcome.num_parameters)),
+            {str(name): _number(name, figure) for name, figure in outcome.metrics.items()},
+        )
+
+
+def _number(name: str, value: Any) -> float:
+    """Give a figure as a plain number; numpy's and torch's are taken, too."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise OutcomeError(
+            f"{name}={value!r:.200}: must be a number, or, to say more, a nasrl.Outcome"
+        ) from None
+    if not math.isfinite(number):
+        raise OutcomeError(f"{name}={number}: must be finite")
+    return number

@@ -1,0 +1,88 @@
+"""The settings of a search over a space of the user's."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field, PrivateAttr, model_validator
+
+from child.custom.code import files_of, named
+from child.custom.space import Undecodable
+from child.custom.task import CustomTask, with_paths
+from child.custom.training_settings import CustomTrainingSettings
+from controller.random_search import RandomSearch
+from controller.schedule import ScheduleSettings
+from deploy.settings import SearchSettings
+
+NUM_TRIED = 10  # lists of choices that are decoded before a search begins
+
+
+class CustomSearchSettings(SearchSettings):
+    """A search over a space of the user's, whose children a function of the user's trains."""
+
+    space: str = Field(
+        description="What is searched: MODULE:NAME of a class, such as my_space:Space for the one "
+        "in my_space.py beside the settings."
+    )
+    space_options: dict[str, Any] = Field({}, description="What the class is given, by name.")
+    trainer: str = Field(
+        description="What trains a child: MODULE:NAME of a function, such as my_training:train, or "
+        "of a class whose objects can be called."
+    )
+    trainer_options: dict[str, Any] = Field(
+        {}, description="What the function, or the class, is given by name."
+    )
+    schedule: ScheduleSettings = ScheduleSettings(num_layers=1, increase=0)
+    training: CustomTrainingSettings = CustomTrainingSettings()
+    _folders: tuple[str, ...] = PrivateAttr(())
+
+    @cached_property
+    def task(self) -> CustomTask:
+        return CustomTask(
+            self.space,
+            self.space_options,
+            self.trainer,
+            self.trainer_options,
+            self.training,
+            self._folders,
+        )
+
+    @property
+    def depths(self) -> ScheduleSettings:
+        return self.schedule
+
+    def load_data(self) -> None:
+        """Load nothing: the trainer does."""
+
+    @property
+    def code(self) -> list[Path]:
+        return files_of([self.space, self.trainer])
+
+    def model_post_init(self, context: Any) -> None:
+        folders = (context or {}).get("folders") or [Path.cwd()]
+        self._folders = tuple(str(folder) for folder in folders)
+
+    @model_validator(mode="after")
+    def _space_and_trainer_can_be_used(self) -> Self:
+        task, uniform = self.task, RandomSearch(self.task.space, 1)
+        task.check_trainer()
+        depths = [self.depths.depth(1), self.deepest] * NUM_TRIED
+        generators = [np.random.default_rng([self.seed, number]) for number in range(len(depths))]
+        for depth, rollout in zip(depths, uniform.sample(depths, generators), strict=True):
+            architecture = task.space.decode(rollout.choices, depth)
+            if isinstance(architecture, Undecodable):
+                raise ValueError(
+                    f"space={self.space}: decode({list(rollout.choices)}, depth={depth}) raised "
+                    f"{architecture.failure.reason}"
+                )
+        # A run directory that is resumed from elsewhere means the same.
+        for function, options in (
+            (self.space, self.space_options),
+            (self.trainer, self.trainer_options),
+        ):
+            paths = with_paths(named(function, self._folders), options)
+            options.update({n: str(path) for n, path in paths.items() if isinstance(path, Path)})
+        return self
