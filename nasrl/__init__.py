@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from child.custom.choice_space import Choose, ChoiceSpace
+    from child.custom.choice_space import ChoiceSpace, Choose
     from child.custom.outcome import Outcome
     from child.result import Infeasible
     from child.space import AnchorDecision, Decision, Space

@@ -39,8 +39,10 @@ class Choose:
         """Give what is chosen among the options of a kind.
 
         Raises:
-            KeyError: there is no such kind.
+            ValueError: there is no such kind.
         """
+        if kind not in self._options:
+            raise ValueError(f"choose({kind!r}): must be one of {', '.join(self._options)}")
         options = self._options[kind]
         return options[self._next(Decision(kind, len(options)))]
 
@@ -78,6 +80,10 @@ class ChoiceSpace(ABC):
     go: it has to be quick, and to depend on nothing but what it is given. What it asks for may
     depend on what was chosen before.
 
+    choices: what can be chosen, by the kind of the decision. has_anchors: whether `write` asks for
+    anchor points. longest: the most choices that a list can have; needed for
+    ``policy.sharing: position`` alone.
+
     >>> class Layers(ChoiceSpace):
     ...     choices = {"number": [1, 2], "units": [16, 32, 64]}
     ...
@@ -87,11 +93,8 @@ class ChoiceSpace(ABC):
     [16, 64]
     """
 
-    #: What can be chosen, by the kind of the decision.
     choices: Mapping[str, Sequence[Any]]
-    #: Whether `write` asks for anchor points.
     has_anchors: bool = False
-    #: The most choices that a list can have; needed for ``policy.sharing: position`` alone.
     longest: int | None = None
 
     @abstractmethod

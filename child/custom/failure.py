@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 MAX_REASON = 300  # characters of a line of a table
 MAX_TRACEBACK = 20_000
 
@@ -35,11 +37,16 @@ class Failure:
         if len(reason) > MAX_REASON:
             reason = f"{reason[: MAX_REASON - 3]}..."
         if summary.stack:
-            last = summary.stack[-1]
+            last = next((f for f in reversed(summary.stack) if _is_users(f)), summary.stack[-1])
             reason += f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
         # A message may be of any length.
         text = "".join(summary.format())
         return cls(reason, text if len(text) <= MAX_TRACEBACK else f"...{text[-MAX_TRACEBACK:]}")
+
+
+def _is_users(frame: traceback.FrameSummary) -> bool:
+    """Tell the user's own lines from those of a library that they called."""
+    return not frame.filename.startswith(("<", *_LIBRARIES))
 
 
 def _chain(error: traceback.TracebackException) -> list[traceback.TracebackException]:

@@ -75,7 +75,8 @@ def trial(number: int, **changes: Any) -> Trial:
         "architecture_text": f"number {number}", "architecture_sha256": f"sha of {number}",
         "seed": number, "versions": [number], "reward": 0.5, "baseline": 0.0,
         "validations": [0.5], "validation": 0.5, "num_parameters": 10, "seconds": 1.0,
-        "reason": "", "is_out_of_memory": False, "reused_from": None,
+        "reason": "", "is_out_of_memory": False, "traceback": "", "metrics": {},
+        "reused_from": None,
         "push_replica": 0, "push_sequence": number,
     }  # fmt: skip
     return Trial(**(fields | changes))
