@@ -130,8 +130,8 @@ class ChoiceSpace(ABC):
             architecture = self.write(choose)
         except _Open as found:
             raise ValueError(
-                f"choices={list(choices)}: must go on with a decision on {found.decision.kind}"
+                f"{len(choices)} choices: must go on with a decision on {found.decision.kind}"
             ) from None
         if choose.num_left:
-            raise ValueError(f"choices={list(choices)}: must end {choose.num_left} choices earlier")
+            raise ValueError(f"{len(choices)} choices: must end {choose.num_left} earlier")
         return architecture

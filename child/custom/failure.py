@@ -36,8 +36,8 @@ class Failure:
         reason = f"{name}: {said[0]}" if said else name
         if len(reason) > MAX_REASON:
             reason = f"{reason[: MAX_REASON - 3]}..."
-        if summary.stack:
-            last = next((f for f in reversed(summary.stack) if _is_users(f)), summary.stack[-1])
+        if frames := [frame for frame in summary.stack if _is_users(frame)]:
+            last = frames[-1]
             reason += f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
         # A message may be of any length.
         text = "".join(summary.format())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from child.metric import Metric
 
@@ -35,6 +35,15 @@ class CustomTrainingSettings(BaseModel):
         description="Sets CUBLAS_WORKSPACE_CONFIG before CUDA begins, which a trainer needs that "
         "asks torch for repeatable results on a GPU.",
     )
+
+    @field_validator("metric_format")
+    @classmethod
+    def _format_is_one(cls, given: str) -> str:
+        try:
+            format(0.5, given)
+        except ValueError as error:
+            raise ValueError("must be a format of Python's for a number, such as .1%") from error
+        return given
 
     @property
     def metric(self) -> Metric:

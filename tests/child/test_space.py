@@ -7,7 +7,7 @@ import json
 from functools import partial
 
 import pytest
-from support.spaces import ChainSpace, ConditionalSpace, all_lists
+from support.spaces import ChainSpace, ConditionalSpace, LayersSpace, all_lists
 
 from child.convolutional.space import ConvolutionalSpace
 from child.convolutional.space_settings import ConvolutionalSettings
@@ -96,11 +96,14 @@ SMALL_SPACES = [
     pytest.param(recurrent(3), 3, 5**2, id="indices alone, base 3"),
     pytest.param(ChainSpace({"color": 2, "shape": 3}), 2, 6**2, id="chain, 2 layers"),
     pytest.param(ConditionalSpace(), 1, 10, id="conditional, 1 layer"),
+    pytest.param(LayersSpace(), 1, 3 + 3**2, id="written as a function"),
     pytest.param(ConditionalSpace(), 3, 10**3, id="conditional, 3 layers"),
 ]
-# The conditional toy space says more of its positions than can be met.
+# These toy spaces say more of their positions than can be met.
 EXACT_SPACES = [
-    small for small in SMALL_SPACES if not isinstance(small.values[0], ConditionalSpace)
+    small
+    for small in SMALL_SPACES
+    if not isinstance(small.values[0], ConditionalSpace | LayersSpace)
 ]
 
 

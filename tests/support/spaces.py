@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from child.custom.choice_space import ChoiceSpace, Choose
 from child.space import Decision, Space
 
 LONGEST = 100  # decisions; a list in a test that gets longer never ends
@@ -15,7 +16,7 @@ LONGEST = 100  # decisions; a list in a test that gets longer never ends
 class ToyArchitecture:
     """An architecture of nothing but names: for each layer, what was chosen."""
 
-    layers: tuple[tuple[tuple[str, int], ...], ...]
+    layers: tuple[tuple[tuple[str, Any], ...], ...]
 
     def __str__(self) -> str:
         return " - ".join(",".join(f"{kind}={c}" for kind, c in layer) for layer in self.layers)
@@ -116,6 +117,21 @@ class ConditionalSpace(ToySpace):
             return self._type
         later = self._of_type[choices[0]]
         return later[len(choices) - 1] if len(choices) <= len(later) else None
+
+
+class LayersSpace(ChoiceSpace):
+    """One or two layers; a wide one has dropout or not."""
+
+    choices: ClassVar = {"number": [1, 2], "units": ["narrow", "wide"], "dropout": [False, True]}
+    longest = 5
+
+    def write(self, choose: Choose) -> ToyArchitecture:
+        layers = []
+        for _ in range(choose("number")):
+            units = choose("units")
+            dropout = units == "wide" and choose("dropout")
+            layers.append((("units", units), ("dropout", dropout)))
+        return ToyArchitecture(tuple(layers))
 
 
 def all_lists(space: Space, depth: int) -> Iterator[tuple[int, ...]]:

@@ -20,7 +20,7 @@ from child.convolutional.architecture import ConvolutionalArchitecture
 from child.convolutional.layer import Convolution, Layer
 from child.result import TrialResult
 from controller.children import Child
-from workers.pool import UNBORN_WAIT_S, UNPLACED_WAIT_S, ChildPool, PoolStatus
+from workers.pool import GRACE_S, UNBORN_WAIT_S, UNPLACED_WAIT_S, ChildPool, PoolStatus
 from workers.pulse import FROZEN_AFTER_S, PING_EVERY_S
 from workers.remote import THIS_MACHINE, result_of, spawn, summary_of
 from workers.slots import Slot
@@ -455,3 +455,24 @@ def test_child_that_runs_out_of_the_memory_of_a_shared_gpu_is_tried_once_more_al
 
 def test_child_that_runs_out_of_the_memory_of_its_own_device_is_infeasible_at_once(make):
     assert trained(make(1, Crowded), 1)[1].reason == "no memory, alone: False"
+
+
+def test_child_that_hangs_over_its_time_is_infeasible_and_its_worker_is_replaced(make, notes):
+    clock = FakeClock()
+    pool = make(1, Worker, notes.folder, {}, (1,), time_limit_s=60.0, clock=clock)
+    begin(pool, 1)
+    advance(pool, lambda _: notes.trials() == [1], "the child that hangs")
+    [(_, hanging)] = notes.begun()
+    clock.advance(60.0 + GRACE_S)
+
+    assert pool.ended() == []
+
+    clock.advance(1.0)
+    [(trial, result)] = advance(pool, len, "the end of the child that hangs")
+    assert (trial, result.state) == (1, "infeasible")
+    assert result.reason == "time_limit_s=60: over, and it did not end; its process was ended"
+    assert result.seconds == 61.0 + GRACE_S
+    wait_until(lambda: not is_alive(hanging), "the end of its process")
+    assert pool.num_deaths == 0
+    # Its time is counted anew.
+    assert trained(pool, 2)[2].state == "completed"

@@ -1,0 +1,113 @@
+"""Code of the user's is found where it lies, whatever else has its name."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from child.custom.code import CodeError, files_of, named
+
+
+@pytest.fixture(autouse=True)
+def _own_modules(monkeypatch):
+    """Leave no module and no folder behind."""
+    before = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def write(folder, **files):
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    return str(folder)
+
+
+def test_it_is_imported_from_the_first_folder_that_has_it(tmp_path):
+    first = write(tmp_path / "first", other="")
+    second = write(tmp_path / "second", my_code="def train():\n    return 2")
+    third = write(tmp_path / "third", my_code="def train():\n    return 3")
+
+    assert named("my_code:train", [first, second, third])() == 2
+
+
+def test_two_searches_of_one_process_have_each_their_own(tmp_path):
+    text = "from my_part import NUMBER\ndef train():\n    return NUMBER"
+    one = write(tmp_path / "one", my_code=text, my_part="NUMBER = 1")
+    two = write(tmp_path / "two", my_code=text, my_part="NUMBER = 2")
+
+    of_one, of_two, again = (named("my_code:train", [folder]) for folder in (one, two, one))
+
+    # What is imported beside it comes from where sys.path says; its own module is exact.
+    assert of_one() == again() == 1
+    assert of_two.__code__.co_filename == f"{two}/my_code.py"
+
+
+def test_packages_and_modules_in_them_are_found(tmp_path):
+    folder = write(tmp_path)
+    write(tmp_path / "my_package", __init__="", inner="from my_package.deep import train")
+    write(tmp_path / "my_package", deep="def train():\n    return 'deep'")
+
+    assert named("my_package.inner:train", [folder])() == "deep"
+    assert files_of(["my_package.inner:train"]) == [tmp_path / "my_package"]
+
+
+def test_files_are_all_that_were_imported_from_the_same_folder(tmp_path):
+    folder = write(
+        tmp_path, my_code="import json, my_part\ndef train(): pass", my_part="", unused=""
+    )
+
+    named("my_code:train", [folder])
+
+    assert files_of(["my_code:train"]) == [tmp_path / "my_code.py", tmp_path / "my_part.py"]
+
+
+def test_what_is_installed_has_no_files_to_travel():
+    assert named("json:dumps", [])([1]) == "[1]"
+    assert files_of(["json:dumps"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my_code", "must be MODULE:NAME"),
+        ("my-code:train", "must be MODULE:NAME"),
+        ("nowhere:train", "there is no module nowhere: must be nowhere.py in"),
+        ("nowhere.deep:train", "must be nowhere/deep.py in"),
+        ("my_code:tran", "must be a class or function, and"),
+        ("my_code:NUMBER", "must be a class or function, and"),
+        ("broken:train", "cannot be imported: ZeroDivisionError: division by zero (broken.py, "),
+        ("wrong:train", "cannot be imported: SyntaxError: "),
+        ("lacking:train", "ModuleNotFoundError: No module named 'nowhere' (lacking.py, line 1"),
+        ("leaving:train", "cannot be imported: SystemExit: 3 (leaving.py, line 1"),
+        ("json:train", "has the name of a module that is installed: give it another"),
+        ("workers:train", "has the name of a module that is installed: give it another"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, name, said):
+    folder = write(
+        tmp_path,
+        my_code="NUMBER = 1\ndef train(): pass",
+        broken="1 / 0",
+        wrong="1 +",
+        lacking="import nowhere",
+        leaving="raise SystemExit(3)",
+        json="def train(): pass",
+        workers="def train(): pass",
+    )
+
+    with pytest.raises(CodeError) as refusal:
+        named(name, [folder])
+    assert said in str(refusal.value)
+
+
+def test_a_module_that_raised_is_imported_anew_when_it_is_mended(tmp_path):
+    folder = write(tmp_path, my_code="1 / 0")
+    with pytest.raises(CodeError):
+        named("my_code:train", [folder])
+    write(tmp_path, my_code="def train():\n    return 'mended and longer'")
+
+    assert named("my_code:train", [folder])() == "mended and longer"

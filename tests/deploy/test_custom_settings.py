@@ -1,0 +1,214 @@
+"""The settings of a search over a space of the user's: what is looked at before it begins."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deploy.custom_settings import CustomSearchSettings
+from deploy.run import NoNetworks, Run
+from deploy.settings_file import SettingsError, load_settings
+
+SPACE = """
+from nasrl import ChoiceSpace
+
+class Space(ChoiceSpace):
+    choices = {"units": [4, 8, 16]}
+    longest = 2
+
+    def __init__(self, table=None):
+        self.table = table
+
+    def write(self, choose):
+        return [choose("units") for _ in range(2)]
+"""
+TRAINING = """
+from pathlib import Path
+from my_space import Space
+
+def train(architecture, *, device, seed, report, table: Path = None):
+    return sum(architecture) / 100
+
+class Trainer:
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self, architecture, device, seed, report):
+        return self.rate
+
+class Lazy:
+    pass
+
+def short(architecture, device):
+    return 1.0
+"""
+FILE = """
+space: my_space:Space
+trainer: my_training:train
+num_trials: 4
+num_replicas: 1
+num_shards: 1
+children: {per_replica: 1, num_gpus: 0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_modules(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("my_space", "my_training"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def file(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "my_space.py").write_text(SPACE)
+    (folder / "my_training.py").write_text(TRAINING)
+    (folder / "search.yaml").write_text(FILE)
+    return folder / "search.yaml"
+
+
+def test_code_beside_the_file_is_found_from_any_folder(file):
+    settings = load_settings(file)
+
+    assert isinstance(settings, CustomSearchSettings)
+    assert settings.task.space.decode([0, 2], 1).value == [4, 16]
+    assert settings.load_data() is None
+    assert settings.depths.depth(1) == 1
+
+
+def test_code_in_the_folder_one_is_in_is_found(file, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "search.yaml"
+    file.rename(elsewhere)
+    monkeypatch.chdir(file.parent)
+
+    assert load_settings(elsewhere).task.space.decode([0, 0], 1).value == [4, 4]
+
+
+def test_run_has_the_code_and_goes_on_with_it_when_the_original_changes(file, tmp_path):
+    run = Run.create(tmp_path / "run", load_settings(file))
+    (file.parent / "my_space.py").write_text("broken")
+
+    assert sorted(path.name for path in (run.path / "code").iterdir()) == [
+        "my_space.py",
+        "my_training.py",
+    ]
+    task = run.settings.task
+    assert task.space.decode([1, 1], 1).value == [8, 8]
+    assert task.folders[1] == str(run.path / "code")
+
+
+def test_other_processes_find_the_code_by_the_task_alone(file, tmp_path):
+    made = ["trainer=my_training:Trainer", "trainer_options.rate=0.5"]
+    run = Run.create(tmp_path / "run", load_settings(file, made))
+    task = run.settings.task
+    assert task.space is task.space
+    packed = pickle.dumps(task)
+    for name in ("my_space", "my_training"):
+        del sys.modules[name]
+
+    unpacked = pickle.loads(packed)
+    architecture = unpacked.space.decode([0, 1], 1)
+    result = unpacked.trainer(None, torch.device("cpu")).train(architecture, 0, print)
+
+    assert (result.reward, result.state) == (0.5, "completed")
+
+
+def test_paths_are_of_the_folder_that_the_search_is_started_from(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    settings = load_settings(
+        file, ["trainer_options.table=tables/one.csv", "space_options.table=plain text"]
+    )
+
+    assert settings.trainer_options == {"table": str(tmp_path / "tables/one.csv")}
+    assert settings.space_options == {"table": "plain text"}  # not said to be a path
+    assert "tables/one.csv" in settings.to_yaml()
+
+
+def test_settings_read_back_are_the_same(file, tmp_path):
+    settings = load_settings(file, ["trainer_options.table=one.csv"])
+
+    again = Run.create(tmp_path / "run", settings).settings
+    assert again.model_dump() == settings.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("space=my_space:Spice", "space=my_space:Spice: must be a class or function, and"),
+        ("space=nowhere:Space", "space=nowhere:Space: there is no module nowhere"),
+        ("space_options.size=3", "space=my_space:Space: cannot be made: TypeError: "),
+        ("trainer=my_training:short", "trainer=my_training:short: must take (architecture, device"),
+        ("trainer=my_training:Lazy", "is a class without __call__, which trains a child"),
+        ("trainer=my_training:Trainer", "must take (): missing a required argument: 'rate'"),
+        ("trainer_options.rate=3", "got an unexpected keyword argument 'rate'"),
+        ("training.time_limit_s=0", "training.time_limit_s=0: must be greater than 0"),
+        ("training.metric_format=x%", "training.metric_format='x%': must be a format of Python's"),
+        ("data.name=digits", "unknown setting 'data'"),
+    ],
+)
+def test_mistakes_are_named(file, override, said):
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(file, [override])
+    assert said in str(refusal.value)
+
+
+def test_a_space_without_a_trainer_is_no_image_search(file):
+    file.write_text("space: my_space:Space\n")
+
+    with pytest.raises(SettingsError, match="trainer: must be given"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return {choose('units')}", "TypeError: {8}: must be a value that JSON can hold"),
+        ("return choose('unit')", "next_decision([], depth=1) raised ValueError: choose('unit')"),
+        ("return 1", "there is nothing to decide"),
+        ("choose('units'); 1 / 0", "depth=1) raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_space_that_does_not_work_is_refused_before_anything_starts(file, body, said):
+    text = SPACE.replace('return [choose("units") for _ in range(2)]', body)
+    (file.parent / "my_space.py").write_text(text)
+
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(file)
+    assert said in str(refusal.value)
+
+
+def test_who_asks_for_networks_is_told_who_has_them(file, tmp_path):
+    run = Run.create(tmp_path / "run", load_settings(file))
+
+    with pytest.raises(NoNetworks, match="its children are trained by a function of yours"):
+        _ = run.network_settings
+
+
+def test_packages_travel_whole_and_without_what_python_made_of_them(file, tmp_path):
+    package = file.parent / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "table.csv").write_text("1,2")
+    (package / "training.py").write_text(TRAINING)
+    (package / "__pycache__").mkdir(exist_ok=True)
+
+    run = Run.create(tmp_path / "run", load_settings(file, ["trainer=my_package.training:train"]))
+
+    code = run.path / "code"
+    assert sorted(str(p.relative_to(code)) for p in code.rglob("*") if p.is_file()) == [
+        "my_package/__init__.py",
+        "my_package/table.csv",
+        "my_package/training.py",
+        "my_space.py",
+    ]
+    assert Path(sys.modules["my_package"].__file__ or "").parent == package
+    for name in ("my_package", "my_package.training"):
+        del sys.modules[name]
