@@ -54,6 +54,10 @@ class CustomSearchSettings(SearchSettings):
     def depths(self) -> ScheduleSettings:
         return self.schedule
 
+    @property
+    def subject(self) -> str:
+        return f"space {self.space}"
+
     def load_data(self) -> None:
         """Load nothing: the trainer does."""
 

@@ -99,7 +99,8 @@ def _known(name: str) -> Any:
 
 def _of_trial(trial: KnownTrial) -> KnownArchitecture:
     if set(trial.architecture) <= {"architecture", "undecodable"}:
-        return KnownArchitecture(CustomArchitecture.of(trial.architecture), trial)
+        value = trial.architecture.get("architecture", trial.architecture)
+        return KnownArchitecture(CustomArchitecture.of(value), trial)
     return KnownArchitecture(_described(trial.architecture), trial)
 
 

@@ -145,6 +145,11 @@ class SearchSettings(BaseModel, ABC):
         """
 
     @property
+    @abstractmethod
+    def subject(self) -> str:
+        """What the search is over, in two words."""
+
+    @property
     def code(self) -> list[Path]:
         """The files and packages of the user's that processes of the search need."""
         return []
@@ -280,6 +285,10 @@ class NetworkSearchSettings(SearchSettings, ABC):
     @abstractmethod
     def task(self) -> NetworkTask:
         """What is searched for, and how it is trained."""
+
+    @property
+    def subject(self) -> str:
+        return f"data {self.data.name}"
 
     def load_data(self) -> SplitData:
         data: LoadableData = self.data

@@ -27,7 +27,7 @@ WAIT_S = 1.0  # how long `ended` waits at most
 UNBORN_WAIT_S = 30.0
 UNPLACED_WAIT_S = 5.0
 # A child ends itself when its time is over, where it can. One that hangs cannot.
-GRACE_S = 30.0
+GRACE_S = 10.0
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
-MAX_REASON = 300  # characters of a line of a table
+MAX_REASON = 200  # characters of a line of a table
 MAX_TRACEBACK = 20_000
 
 
@@ -16,7 +16,7 @@ MAX_TRACEBACK = 20_000
 class Failure:
     """What was raised, and where.
 
-    reason: one line. traceback: from the user's first line on; where it is long, its end.
+    reason: one line. traceback: from the line of the user's on; a long one lacks its middle.
     """
 
     reason: str
@@ -39,9 +39,12 @@ class Failure:
         if frames := [frame for frame in summary.stack if _is_users(frame)]:
             last = frames[-1]
             reason += f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
-        # A message may be of any length.
         text = "".join(summary.format())
-        return cls(reason, text if len(text) <= MAX_TRACEBACK else f"...{text[-MAX_TRACEBACK:]}")
+        if len(text) > MAX_TRACEBACK:
+            # A message may be of any length.
+            half = MAX_TRACEBACK // 2
+            text = f"{text[:half]}\n[...]\n{text[-half:]}"
+        return cls(reason, text)
 
 
 def _is_users(frame: traceback.FrameSummary) -> bool:

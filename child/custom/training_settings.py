@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from child.metric import Metric
 
+# What tables of trials have beside the validation figure.
+COLUMNS = ("trial", "state", "reward", "test", "parameters", "seconds", "architecture", "reason")
+
 
 class CustomTrainingSettings(BaseModel):
     """How children are limited and compared that a function of the user's trains."""
@@ -19,7 +22,7 @@ class CustomTrainingSettings(BaseModel):
         "does not report its process is ended; null: a child that hangs is waited for, for ever.",
     )
     metric_name: str = Field(
-        "reward",
+        "validation",
         min_length=1,
         max_length=40,
         description="What the validation figure is called in tables.",
@@ -35,6 +38,13 @@ class CustomTrainingSettings(BaseModel):
         description="Sets CUBLAS_WORKSPACE_CONFIG before CUDA begins, which a trainer needs that "
         "asks torch for repeatable results on a GPU.",
     )
+
+    @field_validator("metric_name")
+    @classmethod
+    def _name_is_no_other_column(cls, given: str) -> str:
+        if given in COLUMNS:
+            raise ValueError(f"must be none of {', '.join(COLUMNS)}, which tables have already")
+        return given
 
     @field_validator("metric_format")
     @classmethod

@@ -151,6 +151,7 @@ def test_settings_read_back_are_the_same(file, tmp_path):
         ("trainer_options.rate=3", "got an unexpected keyword argument 'rate'"),
         ("training.time_limit_s=0", "training.time_limit_s=0: must be greater than 0"),
         ("training.metric_format=x%", "training.metric_format='x%': must be a format of Python's"),
+        ("training.metric_name=reward", "training.metric_name='reward': must be none of trial, "),
         ("data.name=digits", "unknown setting 'data'"),
     ],
 )
@@ -170,7 +171,7 @@ def test_a_space_without_a_trainer_is_no_image_search(file):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return {choose('units')}", "TypeError: {8}: must be a value that JSON can hold"),
+        ("return {choose('units')}", "}: must be a value that JSON can hold, a dataclass"),
         ("return choose('unit')", "next_decision([], depth=1) raised ValueError: choose('unit')"),
         ("return 1", "there is nothing to decide"),
         ("choose('units'); 1 / 0", "depth=1) raised ZeroDivisionError: division by zero"),

@@ -41,7 +41,7 @@ def test_the_function_is_given_all_that_it_needs_and_its_outcome_is_the_result()
 
     assert given == {"architecture": [1, 2], "device": CPU, "seed": 3, "rate": 0.1}
     assert result == TrialResult("completed", 0.75, (0.25, 0.5), 0.5, 9, 2.0, metrics={"loss": 1.5})
-    assert said == ["epoch 1: reward 0.2500, 0.0 s", "epoch 2: reward 0.5000, 2.0 s"]
+    assert said == ["epoch 1: validation 0.2500, 0.0 s", "epoch 2: validation 0.5000, 2.0 s"]
 
 
 def test_all_three_generators_draw_from_the_seed():
@@ -93,7 +93,9 @@ def test_a_message_of_a_megabyte_is_cut():
     result = train(raising(ValueError("x" * 1_000_000)))
 
     assert len(result.reason) < 500
-    assert len(result.traceback) <= MAX_TRACEBACK + 3
+    assert len(result.traceback) <= MAX_TRACEBACK + 10
+    assert result.reason.endswith(", in function)")
+    assert "    raise error" in result.traceback
 
 
 def test_reasons_that_the_function_gives_have_no_traceback():
