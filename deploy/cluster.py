@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import ray
 import torch
+from ray._private.node import Node as RayNode
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deploy.autoscaler import has_autoscaler
@@ -81,12 +83,20 @@ def cluster(
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with chdir(folder):
-            ray.init(
-                address=address,
-                include_dashboard=False if address == "local" else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            try:
+                _init(address)
+            except RuntimeError as error:
+                _end_half_started(error)
+                if address != "local":
+                    raise
+                # Rarely one of Ray's processes does not come up; the next time it does.
+                logger.warning("Ray did not start", exc_info=True)
+                say(f"Ray did not start, and is started once more: {summary_of(error)}")
+                try:
+                    _init(address)
+                except RuntimeError as again:
+                    _end_half_started(again)
+                    raise
     except (ValueError, ConnectionError, RuntimeError, OSError) as error:
         raise ClusterError(f"no Ray at RAY_ADDRESS={address}: {summary_of(error)}") from error
     if threading.current_thread() is threading.main_thread():
@@ -109,6 +119,24 @@ def cluster(
         yield placement
     finally:
         ray.shutdown()
+
+
+def _init(address: str) -> None:
+    ray.init(
+        address=address,
+        include_dashboard=False if address == "local" else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _end_half_started(error: BaseException) -> None:
+    """End what Ray had started before it gave up: it leaves that to the end of this process."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, RayNode):
+            node.kill_all_processes(check_alive=False)
+            return
 
 
 def check_folder(run: Run) -> None:
