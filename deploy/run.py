@@ -17,6 +17,7 @@ import yaml
 from controller.database_url import database_url
 from controller.errors import LedgerError, UnusableDatabase
 from controller.ledger_reader import LedgerReader
+from deploy.code_folder import CODE_FOLDER, copy_code
 from deploy.durable_file import write_durably
 from ps.disk import Disk
 from ps.folder import CheckpointName, Segment
@@ -100,7 +101,9 @@ class Run:
             file.touch()
             write_settings(disk, file, settings.to_yaml(), settings.has_secret)
             write_durably(disk, path / "id", f"{secrets.token_hex(8)}\n".encode())
-            _copy_code(settings.code, path / "code")
+            if settings.code:
+                (path / CODE_FOLDER).mkdir()
+                copy_code(settings.code, path / CODE_FOLDER)
             disk.sync_folder(path.parent)
         except FileExistsError as error:
             raise RunError(
@@ -495,16 +498,3 @@ def _write_whole(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.tmp")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
-
-
-def _copy_code(paths: Sequence[Path], folder: Path) -> None:
-    """Put files, and folders of packages, into a folder; nothing where there are none."""
-    if not paths:
-        return
-    folder.mkdir()
-    for path in paths:
-        if path.is_dir():
-            without = shutil.ignore_patterns("__pycache__", ".*")
-            shutil.copytree(path, folder / path.name, ignore=without)
-        else:
-            shutil.copy2(path, folder)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deploy.code_folder import CODE_FOLDER
 from deploy.count import counted
 from deploy.custom_settings import CustomSearchSettings
 from deploy.ready import DEFAULT, SEARCHES, TRAININGS, ReadySettings
@@ -27,9 +28,6 @@ KINDS: tuple[type[SearchSettings], ...] = (
     LanguageSearchSettings,
     CustomSearchSettings,
 )
-
-# Where a run directory holds code of the user's, beside its settings.
-CODE_FOLDER = "code"
 
 
 class SettingsError(ValueError):

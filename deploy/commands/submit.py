@@ -55,6 +55,7 @@ def submit(
     Ctrl-C ends the following, not the search; nasrl stop RUN does that, from where its ledger is
     seen. The exit code is the search's; with --no-wait 0 once it is submitted.
     """
+    from deploy.code_folder import copy_code
     from deploy.job import SETTINGS_FILE, JobClient, JobError
     from deploy.settings_file import SettingsError, example_text, load_settings
     from workers.slots import lacking
@@ -85,6 +86,7 @@ def submit(
                 # As it was written: what it leaves out, and its paths, are the cluster's.
                 text = example_text(settings)
                 (Path(folder) / SETTINGS_FILE).write_text(text, encoding="utf-8")
+                copy_code(chosen.code, Path(folder))
                 command = ["search", SETTINGS_FILE, "--run-dir", run, *changes]
                 job = client.submit(path, command, Path(folder))
         click.echo(

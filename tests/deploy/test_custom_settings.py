@@ -8,70 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.own_search import SPACE, TRAINING, write_own_search
 
 from deploy.custom_settings import CustomSearchSettings
 from deploy.run import NoNetworks, Run
 from deploy.settings_file import SettingsError, load_settings
 
-SPACE = """
-from nasrl import ChoiceSpace
-
-class Space(ChoiceSpace):
-    choices = {"units": [4, 8, 16]}
-    longest = 2
-
-    def __init__(self, table=None):
-        self.table = table
-
-    def write(self, choose):
-        return [choose("units") for _ in range(2)]
-"""
-TRAINING = """
-from pathlib import Path
-from my_space import Space
-
-def train(architecture, *, device, seed, report, table: Path = None):
-    return sum(architecture) / 100
-
-class Trainer:
-    def __init__(self, rate):
-        self.rate = rate
-
-    def __call__(self, architecture, device, seed, report):
-        return self.rate
-
-class Lazy:
-    pass
-
-def short(architecture, device):
-    return 1.0
-"""
-FILE = """
-space: my_space:Space
-trainer: my_training:train
-num_trials: 4
-num_replicas: 1
-num_shards: 1
-children: {per_replica: 1, num_gpus: 0}
-"""
-
-
-@pytest.fixture(autouse=True)
-def _own_modules(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for name in ("my_space", "my_training"):
-        sys.modules.pop(name, None)
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 @pytest.fixture
 def file(tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "my_space.py").write_text(SPACE)
-    (folder / "my_training.py").write_text(TRAINING)
-    (folder / "search.yaml").write_text(FILE)
-    return folder / "search.yaml"
+    (tmp_path / "mine").mkdir()
+    return write_own_search(tmp_path / "mine")
 
 
 def test_code_beside_the_file_is_found_from_any_folder(file):
@@ -211,5 +160,3 @@ def test_packages_travel_whole_and_without_what_python_made_of_them(file, tmp_pa
         "my_space.py",
     ]
     assert Path(sys.modules["my_package"].__file__ or "").parent == package
-    for name in ("my_package", "my_package.training"):
-        del sys.modules[name]

@@ -12,6 +12,7 @@ import pytest
 import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus
+from support.own_search import write_own_search
 
 from deploy import job
 from deploy.cli import main
@@ -27,6 +28,7 @@ class MadeUpCluster:
     statuses: dict[str, JobStatus] = field(default_factory=dict)
     submitted: list[dict] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
+    files: list[list[str]] = field(default_factory=list)
     followed: list[str] = field(default_factory=list)
     end: tuple[JobStatus, int | None] = (JobStatus.SUCCEEDED, 0)
     error: Exception | None = None
@@ -53,9 +55,8 @@ class MadeUpCluster:
     def submit_job(self, entrypoint, submission_id, runtime_env):
         self.submitted.append({"entrypoint": entrypoint, "id": submission_id})
         if folder := runtime_env.get("working_dir"):
-            [file] = Path(folder).iterdir()
-            assert file.name == "settings.yaml"
-            self.settings.append(file.read_text())
+            self.settings.append((Path(folder) / "settings.yaml").read_text())
+            self.files.append(sorted(file.name for file in Path(folder).iterdir()))
         self.statuses[submission_id] = JobStatus.RUNNING
 
     async def tail_job_logs(self, name):
@@ -160,6 +161,14 @@ def test_ledger_that_would_be_lost_or_shown_is_refused(cluster, capsys, url, rea
 def test_exit_code_is_that_of_the_search(cluster, code):
     cluster.end = (JobStatus.FAILED, code)
     assert submit() == code
+
+
+def test_code_of_the_users_travels_with_the_settings(cluster, tmp_path, own_modules):
+    write_own_search(tmp_path)
+
+    assert main(["submit", str(tmp_path / "search.yaml"), "--run-dir", RUN, "--no-wait"]) == 0
+
+    assert cluster.files == [["my_space.py", "my_training.py", "settings.yaml"]]
 
 
 def test_job_that_ends_without_an_exit_code_says_why(cluster, capsys):

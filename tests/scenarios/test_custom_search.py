@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -68,14 +67,7 @@ REASONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_modules(monkeypatch):
-    before = set(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and name in ("deeds",):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 def test_whatever_a_trainer_does_is_the_trials_and_the_search_ends_with_its_budget(

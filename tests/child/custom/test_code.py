@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from child.custom.code import CodeError, files_of, named
 
-
-@pytest.fixture(autouse=True)
-def _own_modules(monkeypatch):
-    """Leave no module and no folder behind."""
-    before = set(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 def write(folder, **files):
