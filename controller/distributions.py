@@ -22,6 +22,10 @@ class Distribution(Protocol):
         """Give the log-probability, in nats, of a choice for each rollout; (R,), differentiable."""
         ...
 
+    def entropy(self) -> Tensor:
+        """Give the entropy, in nats, of each rollout's distribution; (R,), differentiable."""
+        ...
+
 
 class Softmax:
     """One of C choices.
@@ -44,6 +48,9 @@ class Softmax:
         index = torch.tensor(choices).unsqueeze(1)
         return self._log_probs.gather(1, index).squeeze(1)
 
+    def entropy(self) -> Tensor:
+        return -(self._log_probs.exp() * self._log_probs).sum(dim=1)
+
 
 class Bernoullis:
     """K bits, each drawn independently; bit k of a choice, from 0, is one with sigmoid(logit k).
@@ -64,6 +71,12 @@ class Bernoullis:
     def log_prob(self, choices: Sequence[int]) -> Tensor:
         signs = 2 * bits_of(choices, self._logits.shape[1]).to(self._logits.dtype) - 1
         return logsigmoid(signs * self._logits).sum(dim=1)
+
+    def entropy(self) -> Tensor:
+        # The bits are independent: the entropy of all is the sum of theirs.
+        ones = self._logits.sigmoid() * logsigmoid(self._logits)
+        zeros = (-self._logits).sigmoid() * logsigmoid(-self._logits)
+        return -(ones + zeros).sum(dim=1)
 
 
 def bits_of(choices: Sequence[int], num_bits: int) -> Tensor:

@@ -58,7 +58,16 @@ class PolicySettings(BaseModel):
         gt=0,
         le=1000,
         description="Divides all logits: above 1 choices are nearer to uniform, below 1 nearer to "
-        "the most probable one. Open in the paper, so 1.",
+        "the most probable one. Open in the paper, so 1. ENAS (Pham et al. 2018) has 5.",
+    )
+    tanh_constant: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Logits become this times their tanh, after the temperature: no choice gets "
+        "ever so sure, since none is more than exp(twice this) times as probable as another. null: "
+        "they stay as they are, as in the paper. Bello et al. 2017; ENAS (Pham et al. 2018) has "
+        "2.5.",
     )
 
 
@@ -100,6 +109,7 @@ class Policy(nn.Module):
         self._deepest = deepest
         self._is_by_position = settings.sharing == "position"
         self._temperature = settings.temperature
+        self._tanh_constant = settings.tanh_constant
         input_size, hidden_size = settings.embedding_size, settings.hidden_size
         if settings.first_input == "learned":
             self.first_input = nn.Parameter(torch.empty(input_size))
@@ -154,6 +164,27 @@ class Policy(nn.Module):
         """
         return self._unroll(depths, lambda step, rows, _: [choices[row][step] for row in rows])[1]
 
+    def log_probs_and_entropies(
+        self, depths: Sequence[int], choices: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Give what `log_probs` gives, and the entropies of the distributions met on the way.
+
+        Returns:
+            Log-probabilities (B, T), and (B,): of each rollout the sum over its steps of the
+            entropy, in nats, of that step's distribution; both float32, differentiable. A step's
+            entropy is differentiated as it is after the choices before it: not through their
+            probabilities.
+        """
+        met: list[Tensor] = []  # (B,) each
+
+        def look(step: int, rows: Sequence[int], distribution: Distribution) -> list[int]:
+            entropy = distribution.entropy()
+            met.append(entropy.new_zeros(len(depths)).index_put((torch.tensor(rows),), entropy))
+            return [choices[row][step] for row in rows]
+
+        log_probs = self._unroll(depths, look)[1]
+        return log_probs, torch.stack(met).sum(dim=0)
+
     def _unroll(self, depths: Sequence[int], choose: Chooser) -> tuple[list[list[int]], Tensor]:
         if self._is_by_position and max(depths) > self._deepest:
             raise ValueError(
@@ -206,15 +237,22 @@ class Policy(nn.Module):
             earlier = earlier.reshape(len(hidden), k, hidden.shape[1])
             logits = self.anchors.logits(hidden, earlier)
             return (
-                Bernoullis(logits / self._temperature),
+                Bernoullis(self._tempered(logits)),
                 lambda choices: self.anchors.embedded(earlier, bits_of(choices, k)),
             )
         name = self._name(decision, step)
         logits = self.softmaxes[name](hidden)
         return (
-            Softmax(logits / self._temperature),
+            Softmax(self._tempered(logits)),
             lambda choices: self.embeddings[name](torch.tensor(choices)),
         )
+
+    def _tempered(self, logits: Tensor) -> Tensor:
+        """Give the logits that are drawn by, and judged by: nothing else looks at the others."""
+        logits = logits / self._temperature
+        if self._tanh_constant is None:
+            return logits
+        return self._tanh_constant * torch.tanh(logits)
 
     def _num_choices(self) -> dict[str, int]:
         """Give the names of the embeddings and softmaxes, and the choices that each is for."""

@@ -74,7 +74,15 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def by_the_equations(policy, space, choices, depth, temperature=1.0, sharing="kind"):
+def tempered(logits, temperature, tanh_constant):
+    """Give logits as ENAS has them (Pham et al. 2018, s3.1)."""
+    logits = logits / temperature
+    return logits if tanh_constant is None else tanh_constant * np.tanh(logits)
+
+
+def by_the_equations(
+    policy, space, choices, depth, temperature=1.0, sharing="kind", tanh_constant=None
+):
     """Give the log-probability of every choice by the equations of the paper, in float64.
 
     One rollout, one step, one layer, one bit at a time. i, f, g, o: input gate, forget gate,
@@ -106,7 +114,9 @@ def by_the_equations(policy, space, choices, depth, temperature=1.0, sharing="ki
             for j in range(decision.num_earlier):
                 mixed = weights["anchors.previous.weight"] @ at_anchors[j]
                 mixed = np.tanh(mixed + weights["anchors.current.weight"] @ x)
-                probability = sigmoid(weights["anchors.vector"] @ mixed / temperature)
+                probability = sigmoid(
+                    tempered(weights["anchors.vector"] @ mixed, temperature, tanh_constant)
+                )
                 is_taken = choice // 2**j % 2 == 1
                 log_prob += np.log(probability if is_taken else 1 - probability)
                 taken += [at_anchors[j]] * is_taken
@@ -121,7 +131,7 @@ def by_the_equations(policy, space, choices, depth, temperature=1.0, sharing="ki
         kind = f"of_{decision.kind}"
         name = {"kind": kind, "position": f"at_{step}_{kind}"}[sharing]
         logits = weights[f"softmaxes.{name}.weight"] @ x + weights[f"softmaxes.{name}.bias"]
-        logits = logits / temperature
+        logits = tempered(logits, temperature, tanh_constant)
         log_probs.append(logits[choice] - np.log(np.exp(logits).sum()))
         x = weights[f"embeddings.{name}.weight"][choice]
     return log_probs
@@ -146,6 +156,7 @@ def test_settings_by_default_share_weights_per_kind():
         ({"embedding_size": 0}, "embedding_size"),
         ({"init_range": 0}, "init_range"),
         ({"temperature": 0}, "temperature"),
+        ({"tanh_constant": 0}, "tanh_constant"),
         ({"first_input": "ones"}, "first_input"),
         ({"anchor_input": "sum"}, "anchor_input"),
         ({"sharing": "layer"}, "sharing"),
@@ -350,7 +361,13 @@ def test_log_probs_are_those_of_the_equations_one_rollout_at_a_time(
 
 @pytest.mark.parametrize(
     "changed",
-    [{"first_input": "zeros"}, {"anchor_input": "learned"}, {"temperature": 0.5}],
+    [
+        {"first_input": "zeros"},
+        {"anchor_input": "learned"},
+        {"temperature": 0.5},
+        {"tanh_constant": 0.75},
+        {"tanh_constant": 2.5, "temperature": 0.4},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("space", [SKIPS, TYPED_SKIPS])
@@ -362,7 +379,10 @@ def test_log_probs_with_other_settings_are_those_of_the_equations(space, changed
 
     temperature = changed.get("temperature", 1.0)
     for row, choices in zip(log_probs, lists, strict=True):
-        expected = by_the_equations(policy, space, choices, 3, temperature)
+        tanh_constant = changed.get("tanh_constant")
+        expected = by_the_equations(
+            policy, space, choices, 3, temperature, tanh_constant=tanh_constant
+        )
         np.testing.assert_allclose(row[: len(choices)], expected, atol=1e-5)
 
 
@@ -458,9 +478,11 @@ def test_rollouts_are_complete_lists_of_their_depth(space):
 
 
 @pytest.mark.parametrize("space", ALL_SPACES)
-@pytest.mark.parametrize("sharing", SHARINGS)
-def test_log_probs_of_rollouts_are_those_of_teacher_forcing(space, sharing):
-    policy = make_policy(space, SETTINGS.model_copy(update={"sharing": sharing}))
+@pytest.mark.parametrize(
+    "changed", [*({"sharing": sharing} for sharing in SHARINGS), {"tanh_constant": 0.5}], ids=str
+)
+def test_log_probs_of_rollouts_are_those_of_teacher_forcing(space, changed):
+    policy = make_policy(space, SETTINGS.model_copy(update=changed))
     depths = [1, 2, 3, 2, 1]
 
     rollouts = policy.sample(depths, generators(5))
@@ -492,6 +514,35 @@ def test_rollouts_are_as_frequent_as_they_are_probable(space, depth):
     statistic = ((observed - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
     freedom = len(observed) - 1
     assert statistic < freedom + 4 * np.sqrt(2 * freedom)
+
+
+def test_softmax_is_no_surer_than_the_tanh_of_its_logits_lets_it_be():
+    policy = make_policy(CHAIN, SETTINGS.model_copy(update={"tanh_constant": 0.5}))
+    with torch.no_grad():
+        policy.get_parameter("softmaxes.of_color.bias").copy_(torch.tensor([1e4, -1e4]))
+        policy.get_parameter("softmaxes.of_shape.bias").copy_(torch.tensor([1e4, -1e4, 1e4]))
+    number, e = 4000, np.e
+
+    rollouts = policy.sample([1] * number, generators(number))
+
+    colors, shapes = np.array([e, 1]) / (e + 1), np.array([e, 1, e]) / (2 * e + 1)
+    found = Counter(rollout.choices for rollout in rollouts)
+    for color, shape in all_lists(CHAIN, 1):
+        expected = number * colors[color] * shapes[shape]
+        assert abs(found[color, shape] - expected) < 4.5 * np.sqrt(expected)
+    forced = policy.log_probs([1], [(1, 1)])[0].exp().tolist()
+    assert forced == pytest.approx([colors[1], shapes[1]])
+
+
+def test_bit_of_an_anchor_point_is_no_surer_than_the_tanh_of_its_logit_lets_it_be():
+    policy = make_policy(ONLY_SKIPS, SETTINGS.model_copy(update={"tanh_constant": 0.5}))
+    with torch.no_grad():
+        policy.get_parameter("anchors.vector").mul_(1e5)
+
+    found = policy.log_probs([3] * 4, [(0, 0, mask) for mask in range(4)])[:, 2].exp().tolist()
+
+    for probability in (found[1] + found[3], found[2] + found[3]):
+        assert min(probability, 1 - probability) == pytest.approx(sigmoid(-0.5), abs=1e-5)
 
 
 def test_rollout_is_the_same_in_every_batch():
