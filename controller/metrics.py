@@ -40,6 +40,9 @@ class ReplicaMetrics:
         self._reward = self._gauge("reward", "Mean reward of the trials in the last push.")
         self._pushes = self._counter("pushes", "Pushes acknowledged by all shards.")
         self._refused = self._counter("refused_pushes", "Gradients too stale, computed again.")
+        self._lost = self._counter(
+            "lost_rewards", "Rewards that count for nothing: they have no finite gradient."
+        )
         self._staleness = self._histogram(
             "staleness_pushes", "Staleness of pushes; the greatest of their shards.", _PUSHES
         )
@@ -63,7 +66,7 @@ class ReplicaMetrics:
             self._calls.labels(self._replica, method)
             self._resends.labels(self._replica, method)
         self._unanswered = self._counter("unanswered_calls", "Calls that all attempts failed of.")
-        for counter in (self._pushes, self._refused, self._unanswered):
+        for counter in (self._pushes, self._refused, self._lost, self._unanswered):
             counter.labels(self._replica)
 
     def began(self, incarnation: int) -> None:
@@ -93,6 +96,10 @@ class ReplicaMetrics:
     def refused(self) -> None:
         """Count a gradient that has to be computed again, since it is too stale."""
         self._refused.labels(self._replica).inc()
+
+    def lost(self, number: int) -> None:
+        """Count rewards that a gradient has nothing of, since theirs is not finite."""
+        self._lost.labels(self._replica).inc(number)
 
     def unanswered(self) -> None:
         """Count a call that is made anew, since a shard answered none of its attempts."""

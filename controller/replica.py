@@ -129,7 +129,6 @@ class ControllerReplica:
         Raises:
             ps.errors.ShardError, controller.errors.LedgerError: the search cannot go on like this;
                 what was recorded stays.
-            ValueError: the gradient is not finite; it was not pushed.
         """
         ended: Sequence[tuple[int, TrialResult]] = ()
         while self.advance(shards, ended):
@@ -252,13 +251,8 @@ class ControllerReplica:
 
     def _push(self, shards: ShardClient) -> None:
         """Push the rewards of all recorded trials, by the name that the ledger gives."""
-        with self.metrics.computing():
-            versions, gradient = gradient_of(
-                self._rewarded,
-                self._strategy,
-                partial(self._insist, shards.pull),
-                is_corrected=self._rounds.correction == "clip",
-            )
+        is_corrected = self._rounds.correction == "clip"
+        versions, gradient = self._gradient(shards, self._rewarded, is_corrected=is_corrected)
         of_trials = [one.sampled.versions for one in self._rewarded]
         # The number of shards may have changed since, between two lives of the search.
         comparable = [each for each in of_trials if len(each) == len(versions)]
@@ -272,6 +266,16 @@ class ControllerReplica:
         )
         self._deliver(shards, sequence, self._rewarded, versions, sample_versions, gradient)
         self._rewarded = []
+
+    def _gradient(
+        self, shards: ShardClient, rewarded: Sequence[Rewarded], *, is_corrected: bool
+    ) -> tuple[tuple[int, ...], FlatVector]:
+        """Give the versions that a gradient was computed at, and the gradient."""
+        pull = partial(self._insist, shards.pull)
+        with self.metrics.computing():
+            computed = gradient_of(rewarded, self._strategy, pull, is_corrected=is_corrected)
+        self.metrics.lost(len(computed.lost))
+        return computed.versions, computed.values
 
     def _finish_open_push(self, shards: ShardClient) -> None:
         """Deliver, byte for byte, what the life before had made durable."""
@@ -310,13 +314,7 @@ class ControllerReplica:
                 # Whenever this happens, another replica's push was accepted: the search goes on.
                 logger.info("computing the gradient again: %s", refusal)
                 self.metrics.refused()
-                with self.metrics.computing():
-                    versions, gradient = gradient_of(
-                        rewarded,
-                        self._strategy,
-                        partial(self._insist, shards.pull),
-                        is_corrected=True,
-                    )
+                versions, gradient = self._gradient(shards, rewarded, is_corrected=True)
                 # A shard that has gone back is behind what its rollouts were sampled with.
                 sample_versions = oldest([versions, sample_versions])
                 packed = wire.pack(gradient)

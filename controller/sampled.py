@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from controller.rollout import Rollout
-from controller.strategy import Strategy
+from controller.strategy import Strategy, UnusableGradient
 from controller.trial import Stamp, Start, Trial
 from ps.client import Pulled
 from ps.layout import FlatVector
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,18 @@ class Sampled:
         return cls(start.trial, depth, rollout, tuple(start.versions), None)
 
 
+class Gradient(NamedTuple):
+    """The gradient of some trials, (P,) float32, as it leaves the replica.
+
+    versions: the oldest of each shard's slice that it was computed at. lost: the trials that it has
+    nothing of, since theirs is not finite, or too large.
+    """
+
+    versions: tuple[int, ...]
+    values: FlatVector
+    lost: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Rewarded:
     """A sampled trial that was recorded, with its reward and baseline."""
@@ -61,12 +76,16 @@ def gradient_of(
     pull: Callable[[], Pulled],
     *,
     is_corrected: bool,
-) -> tuple[tuple[int, ...], FlatVector]:
-    """Give the oldest versions that a gradient was computed at, and the gradient, (P,) float32.
+) -> Gradient:
+    """Give the gradient of some trials: the mean over them.
 
-    It is the mean over the trials. Without a correction each counts at the parameters it was
+    Without a correction each counts at the parameters it was
     sampled with. Where those are gone, or with a correction, it counts at those of now, its
     decisions weighted; see `Strategy.gradient`.
+
+    A gradient that no shard would take must not stop the search, which would meet it again in every
+    life: these rewards are in this push and no other. So the trials that were to have it, all that
+    were sampled with the same parameters, count as zero.
 
     Args:
         rewarded: at least one.
@@ -75,25 +94,36 @@ def gradient_of(
     for one in rewarded:
         pulled = None if is_corrected else one.sampled.pulled
         groups.setdefault(None if pulled is None else id(pulled), []).append(one)
-    evaluated = []
+    evaluated: list[tuple[int, ...]] = []
+    lost: list[int] = []
     total: FlatVector | None = None
     for key, group in groups.items():
         then = group[0].sampled.pulled
         pulled = pull() if key is None or then is None else then
         evaluated.append(pulled.versions)
         strategy.load(pulled.values)
-        part = strategy.gradient(
-            [one.sampled.depth for one in group],
-            [one.sampled.rollout for one in group],
-            [one.stamp.advantage for one in group],
-            is_reweighted=key is None,
-        )
+        try:
+            part = strategy.gradient(
+                [one.sampled.depth for one in group],
+                [one.sampled.rollout for one in group],
+                [one.stamp.advantage for one in group],
+                is_reweighted=key is None,
+            )
+        except UnusableGradient as error:
+            trials = [one.sampled.trial for one in group]
+            logger.warning(
+                "the rewards of trials %s count for nothing, and the search goes on: %s; their "
+                "rewards are %s",
+                trials, error, [one.stamp.reward for one in group],
+            )  # fmt: skip
+            lost += trials
+            part = np.zeros_like(pulled.values)
         # A round of one group, the usual one, keeps its bits.
         if len(groups) > 1:
             part = part * np.float32(len(group) / len(rewarded))
         total = part if total is None else total + part
     assert total is not None, "a gradient is of at least one trial"
-    return oldest(evaluated), total
+    return Gradient(oldest(evaluated), total, tuple(lost))
 
 
 def oldest(versions: Iterable[Sequence[int]]) -> tuple[int, ...]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from controller.rollout import Rollout
 from ps.layout import FlatVector
+
+StrategyName = Literal["reinforce", "ppo", "random"]
+
+
+class UnusableGradient(ValueError):
+    """There is no gradient that a shard would take: it is not finite, or too large."""
 
 
 class Strategy(Protocol):
@@ -38,5 +44,8 @@ class Strategy(Protocol):
 
         is_reweighted: other parameters were loaded since the rollouts were sampled; their decisions
         are weighted for that.
+
+        Raises:
+            UnusableGradient: these rewards have no gradient that may leave the replica.
         """
         ...

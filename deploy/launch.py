@@ -309,6 +309,7 @@ def _processes(
             strategy=settings.strategy,
             task=settings.task,
             policy=settings.policy,
+            learning=settings.learning,
             deepest=settings.deepest,
             layout=layout,
             client=settings.client,

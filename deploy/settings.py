@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 import sqlalchemy as sql
 import yaml
@@ -24,10 +24,12 @@ from child.task import NetworkTask, Task
 from child.training_settings import TrainingSettings
 from controller.database_url import database_url
 from controller.errors import UnusableDatabase
+from controller.learning import LearningSettings
 from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
 from controller.rounds import RoundSettings
 from controller.schedule import ScheduleSettings
+from controller.strategy import StrategyName
 from deploy.count import counted
 from ps.address import MAX_PORT
 from ps.client import ClientSettings
@@ -71,10 +73,11 @@ class SearchSettings(BaseModel, ABC):
     seed: int = Field(
         0, ge=0, lt=2**63, description="Everything that is drawn at random follows from it."
     )
-    strategy: Literal["reinforce", "random"] = Field(
+    strategy: StrategyName = Field(
         "reinforce",
-        description="reinforce: learn from the rewards. random: the same search with every choice "
-        "uniform, to compare.",
+        description="reinforce: a policy learns from the rewards, as in the paper. ppo: it learns "
+        "from each several times; see learning. random: every choice uniform, to compare. "
+        "The search is the same in all else.",
     )
     num_trials: int = Field(
         12_800,
@@ -125,6 +128,7 @@ class SearchSettings(BaseModel, ABC):
     children: ChildrenSettings = ChildrenSettings()
     rounds: RoundSettings = RoundSettings()
     policy: PolicySettings = PolicySettings()
+    learning: LearningSettings = LearningSettings()
     optimizer: OptimizerSettings = AdamSettings()
     updates: UpdateSettings = UpdateSettings()
     shards: ServerSettings = ServerSettings()

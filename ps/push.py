@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ps.layout import FlatVector
 
+MAX_NORM = 1e18  # of a gradient: the square of more does not fit float32
+
 
 @dataclass(frozen=True)
 class Push:

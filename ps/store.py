@@ -22,12 +22,11 @@ from ps.errors import (
 from ps.layout import FlatVector
 from ps.optimizer import SliceOptimizer
 from ps.plan import ShardPlan
-from ps.push import Push, PushAnswer
+from ps.push import MAX_NORM, Push, PushAnswer
 from ps.record import Kind
 from ps.state import StoreState
 
 MAX_REPLICAS = 10_000  # the table of their last pushes is bounded
-_MAX_NORM = 1e18  # of a vector: the square of more does not fit float32
 _MAX_NUMBER = 2**64 - 1  # of sequences and incarnations, on the wire and on disk
 
 
@@ -330,7 +329,7 @@ class Store:
             )
         array = torch.from_numpy(vector)
         norm = math.sqrt(float(torch.dot(array, array)))  # not finite if an element is not
-        if norm <= _MAX_NORM:
+        if norm <= MAX_NORM:
             return
         finite = np.isfinite(vector)
         if not finite.all():
@@ -340,7 +339,7 @@ class Store:
                 "was not"
             )
         raise InvalidRequest(
-            f"{name}: norm {norm:.3g}: must be at most {_MAX_NORM:.0e}; its square would "
+            f"{name}: norm {norm:.3g}: must be at most {MAX_NORM:.0e}; its square would "
             "overflow in the optimizer and stay there"
         )
 

@@ -9,19 +9,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import torch
 
 from child.space import Space
 from child.task import Task
+from controller.learning import LearningSettings
 from controller.policy import PolicySettings
+from controller.ppo import Ppo
 from controller.random_search import RandomSearch
 from controller.reinforce import Reinforce
 from controller.replica import ControllerReplica
 from controller.rounds import RoundSettings
-from controller.strategy import Strategy
+from controller.strategy import Strategy, StrategyName
 from ps.client import ClientSettings, ShardClient
 from ps.credentials import Identity
 from ps.layout import Layout
@@ -46,9 +48,10 @@ class ReplicaPlan:
 
     life: int  # of the search
     seed: int
-    strategy: Literal["reinforce", "random"]
+    strategy: StrategyName
     task: Task
     policy: PolicySettings
+    learning: LearningSettings
     deepest: int  # the depth of the search's deepest network
     layout: Layout
     client: ClientSettings
@@ -186,4 +189,7 @@ def _workers(status: PoolStatus) -> dict[str, int]:
 def _strategy(plan: ReplicaPlan, space: Space) -> Strategy:
     if plan.strategy == "random":
         return RandomSearch(space, plan.layout.num_parameters)
-    return Reinforce.untrained(space, plan.policy, plan.seed, plan.layout.num_shards, plan.deepest)
+    kind = Ppo if plan.strategy == "ppo" else Reinforce
+    return kind.untrained(
+        space, plan.policy, plan.seed, plan.layout.num_shards, plan.deepest, plan.learning
+    )

@@ -75,6 +75,18 @@ def test_replica_counts_calls_that_no_attempt_was_answered_of(create_ledger, ser
     assert value(replica.metrics, "unanswered_calls_total") == 1
 
 
+def test_replica_counts_rewards_that_have_no_finite_gradient(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(4), make_reinforce(space)
+    rewards = iter([1e200, 0.5, 0.25, 0.5])
+    # The first is in the baseline that the others are compared with.
+    children = FakeChildren(lambda _: completed(next(rewards)), 1)
+    replica = make_replica(ledger, space, reinforce, children, replica=4)
+    replica.run(serve(reinforce).client())
+    assert value(replica.metrics, "lost_rewards_total") == 4
+    assert value(replica.metrics, "pushes_total") == 4
+
+
 def test_push_is_told_by_its_mean_reward_and_its_greatest_staleness():
     metrics = ReplicaMetrics(4)
     metrics.pushed([0.25, 0.75], [PushAnswer(9, 9, 3, 5), PushAnswer(9, 9, 4, 4)])
@@ -105,7 +117,8 @@ def test_counts_are_there_before_anything_happens():
     metrics = ReplicaMetrics(4)
     for result in ("completed", "infeasible", "reused"):
         assert value(metrics, "trials_total", result=result) == 0
-    for name in ("pushes_total", "refused_pushes_total", "unanswered_calls_total"):
+    names = ("pushes_total", "refused_pushes_total", "lost_rewards_total", "unanswered_calls_total")
+    for name in names:
         assert value(metrics, name) == 0
 
 

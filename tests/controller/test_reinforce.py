@@ -9,6 +9,12 @@ from controller.baseline import Baseline
 from controller.policy import Policy, PolicySettings
 from controller.reinforce import Reinforce
 from controller.rollout import Rollout
+from controller.strategy import UnusableGradient
+from ps.errors import InvalidRequest
+from ps.optimizer import AdamSettings
+from ps.plan import ShardPlan, UpdateSettings
+from ps.push import MAX_NORM, Push
+from ps.store import Store
 
 SETTINGS = PolicySettings(hidden_size=5, embedding_size=4, init_range=1.0)
 DEEPEST = 3
@@ -290,7 +296,7 @@ def test_gradient_of_a_rollout_as_good_as_the_baseline_is_zero():
 def test_advantage_that_is_not_finite_is_refused(wrong):
     reinforce, _ = make_reinforce()
 
-    with pytest.raises(ValueError, match=rf"^advantages=\[0.5, {wrong}\]: must be finite$"):
+    with pytest.raises(UnusableGradient, match=rf"^advantages=\[0.5, {wrong}\]: must be finite$"):
         reinforce.gradient([1, 1], [rollout((0, 0)), rollout((1, 1))], [0.5, wrong])
 
 
@@ -298,8 +304,23 @@ def test_gradient_that_is_not_finite_is_refused():
     reinforce, _ = make_reinforce()
     reinforce.load(np.full_like(reinforce.values, np.inf))
 
-    with pytest.raises(ValueError, match=r"^the policy gradient is not finite"):
+    with pytest.raises(UnusableGradient, match=r"^the norm of the policy gradient is nan: must be"):
         reinforce.gradient([1], [rollout((0, 0))], [0.5])
+
+
+def test_gradient_may_be_as_large_as_a_shard_takes_and_no_larger():
+    reinforce, _ = make_reinforce(num_shards=1)
+    one = reinforce.gradient([1], [rollout((0, 0))], [1.0])
+    limit = MAX_NORM / np.linalg.norm(one.astype(np.float64))
+    store = Store(ShardPlan(reinforce.layout, 0, AdamSettings(), UpdateSettings()))
+
+    large = reinforce.gradient([1], [rollout((0, 0))], [0.99 * limit])
+    store.check_gradient(Push(0, 1, 1, 0, large))
+
+    with pytest.raises(InvalidRequest, match="norm"):
+        store.check_gradient(Push(0, 1, 1, 0, one * np.float32(1.01 * limit)))
+    with pytest.raises(UnusableGradient, match=r"must be at most 1e\+18"):
+        reinforce.gradient([1], [rollout((0, 0))], [1.01 * limit])
 
 
 # --- Parameters come in and go out.

@@ -344,6 +344,53 @@ def test_replica_that_meets_a_spent_budget_asks_nothing_of_the_shards(create_led
     assert_complete(ledger, shards, 4)
 
 
+# --- Rewards that have no finite gradient.
+
+
+def huge_of_type_0(architecture):
+    is_type_0 = architecture.layers[0][0] == ("type", 0)
+    return completed(1e200) if is_type_0 else mean_choice(architecture)
+
+
+@pytest.mark.parametrize("rounds", [{}, {"dispatch": "continuous"}, {"correction": "clip"}])
+def test_search_with_rewards_that_have_no_finite_gradient_goes_on_without_them(
+    create_ledger, serve, caplog, rounds
+):
+    space, num_trials = ConditionalSpace(), 24
+    ledger, reinforce = create_ledger(num_trials), make_reinforce(space)
+    shards = serve(reinforce)
+    children = FakeChildren(huge_of_type_0, 3)
+    replica = make_replica(ledger, space, reinforce, children, **rounds)
+
+    replica.run(shards.client())
+
+    assert_complete(ledger, shards, num_trials)
+    num_lost = replica.metrics.registry.get_sample_value(
+        "nasrl_replica_lost_rewards_total", {"replica": "0"}
+    )
+    num_huge = sum(trial.reward == 1e200 for trial in ledger.trials())
+    assert 0 < num_huge <= num_lost <= num_trials
+    assert "count for nothing, and the search goes on" in caplog.text
+    assert np.isfinite(shards.client().pull().values).all()
+
+
+def test_life_that_takes_over_such_rewards_pushes_them_and_goes_on(create_ledger, serve):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(6), make_reinforce(space)
+    shards = serve(reinforce)
+    past = make_replica(ledger, space, reinforce, FakeChildren(lambda _: completed(1e200), 3))
+    client = shards.client()
+    past.advance(client, ())
+    # It dies with two of its three rewards recorded.
+    for _ in range(2):
+        past.advance(client, past._children.ended())
+    assert [trial.push_sequence for trial in ledger.trials()] == [None] * 3
+
+    run_search(ledger, shards, space, make_reinforce(space), FakeChildren(mean_choice, 3))
+
+    assert_complete(ledger, shards, 6)
+
+
 # --- What is learned.
 
 

@@ -82,7 +82,7 @@ def test_gradient_of_trials_sampled_together_is_the_strategys_bit_for_bit():
     rewarded = rewarded_at([3] * 5)
     learner = make_reinforce(SPACE)
 
-    versions, gradient = gradient_of(rewarded, learner, never, is_corrected=False)
+    versions, gradient, _ = gradient_of(rewarded, learner, never, is_corrected=False)
 
     assert versions == (3, 13)
     learner.load(pulled(3).values)
@@ -98,7 +98,7 @@ def test_gradient_without_correction_is_the_mean_of_each_at_the_parameters_it_wa
 ):
     rewarded = rewarded_at(versions)
 
-    base, gradient = gradient_of(rewarded, make_reinforce(SPACE), never, is_corrected=False)
+    base, gradient, _ = gradient_of(rewarded, make_reinforce(SPACE), never, is_corrected=False)
 
     assert base == (min(versions), min(versions) + 10)
     expected = mean(
@@ -120,7 +120,7 @@ def test_gradient_with_correction_is_at_the_parameters_of_now_with_clipped_ratio
     known = [gone(r) for r in rewarded] if are_gone else rewarded
     now = pulled(7)
 
-    base, gradient = gradient_of(known, make_reinforce(SPACE), lambda: now, is_corrected=True)
+    base, gradient, _ = gradient_of(known, make_reinforce(SPACE), lambda: now, is_corrected=True)
 
     assert base == (7, 17)
     expected = mean([by_hand(now.values, r, is_weighted=True) for r in rewarded])
@@ -146,7 +146,7 @@ def test_trials_whose_parameters_are_gone_count_at_those_of_now_beside_the_other
     mixed = [gone(r) if i in (0, 3) else r for i, r in enumerate(rewarded)]
     pulls = iter([pulled(7)])
 
-    base, gradient = gradient_of(
+    base, gradient, _ = gradient_of(
         mixed, make_reinforce(SPACE), lambda: next(pulls), is_corrected=False
     )
 
@@ -161,6 +161,39 @@ def test_trials_whose_parameters_are_gone_count_at_those_of_now_beside_the_other
     )
     np.testing.assert_allclose(gradient, expected, atol=2e-7)
     assert next(pulls, None) is None
+
+
+def test_trials_without_a_finite_gradient_count_as_zero_beside_the_others(caplog):
+    rewarded = rewarded_at([4, 3, 3, 5, 4])
+    huge = [
+        Rewarded(r.sampled, Stamp(1e300, r.stamp.baseline)) if i == 2 else r
+        for i, r in enumerate(rewarded)
+    ]
+
+    base, gradient, lost = gradient_of(huge, make_reinforce(SPACE), never, is_corrected=False)
+
+    # Trials 2 and 3 were sampled together.
+    assert lost == (2, 3)
+    assert base == (3, 13)
+    expected = mean(
+        [
+            by_hand(pulled(v).values, r, is_weighted=False) * (r.sampled.trial not in lost)
+            for v, r in zip((4, 3, 3, 5, 4), rewarded, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(gradient, expected, atol=2e-7)
+    [warning] = caplog.messages
+    assert "the rewards of trials [2, 3] count for nothing, and the search goes on" in warning
+    assert "their rewards are [0.1, 1e+300]" in warning
+
+
+def test_gradient_of_trials_that_all_have_a_finite_one_has_lost_none():
+    assert (
+        gradient_of(
+            rewarded_at([4, 3, 3, 5, 4]), make_reinforce(SPACE), never, is_corrected=False
+        ).lost
+        == ()
+    )
 
 
 def test_oldest_versions_are_those_of_each_shard():

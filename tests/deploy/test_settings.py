@@ -96,7 +96,10 @@ def test_override_reaches_its_setting(override, value):
         ("num_trial=5", "unknown setting 'num_trial'; did you mean 'num_trials'? known: seed,"),
         ("policy.hiden_size=5", "'policy.hiden_size'; did you mean 'policy.hidden_size'? known"),
         ("policy=5", "policy=5: must hold settings: hidden_size, num_layers"),
-        ("strategy=annealing", "strategy='annealing': must be 'reinforce' or 'random'"),
+        (
+            "strategy=annealing",
+            "strategy='annealing': must be 'reinforce', 'ppo' or 'random'",
+        ),
         ("space.num_filters=[8, 8]", "num_filters=[8, 8]: every choice must stand there once"),
         ("space.num_filters=[]", "space.num_filters=[]: must have at least one value"),
         ("num_trials=", "num_trials has no value: must be a whole number"),

@@ -47,7 +47,7 @@ def test_page_is_as_the_models_say():
     ("name", "values", "default"),
     [
         ("seed", "whole number, from 0, below 2^63", "0"),
-        ("strategy", "reinforce or random", "reinforce"),
+        ("strategy", "reinforce, ppo or random", "reinforce"),
         ("time_limit_s", "number, above 0; or null", "null"),
         ("children.num_cpus", "number, 0.01 to 1,000", "1.0"),
         ("policy.temperature", "number, above 0, up to 1,000", "1.0"),
