@@ -25,6 +25,7 @@ from controller.database import (
     connect,
     named_failures,
 )
+from controller.population import Individual
 from controller.records import Activity, ChildAtWork, Life, Progress, PushRecord
 from controller.retraining import TrainingRecord
 from controller.trial import RECORDED, Trial
@@ -174,6 +175,20 @@ class LedgerReader:
         )
         with self._read() as connection:
             return [trial_of(row) for row in connection.execute(query)]
+
+    def newest(self, number: int) -> list[Individual]:
+        """Give the trials that were recorded last, at most so many, the last one first."""
+        query = (
+            sql.select(TRIALS.c.depth, TRIALS.c.decisions, TRIALS.c.reward)
+            .where(TRIALS.c.record_number.is_not(None))
+            .order_by(TRIALS.c.record_number.desc())
+            .limit(number)
+        )
+        with self._read() as connection:
+            return [
+                Individual(depth, tuple(choice for _, choice in decisions), reward)
+                for depth, decisions, reward in connection.execute(query)
+            ]
 
     def pushes(self) -> list[PushRecord]:
         """Give all pushes, in the order in which they were opened."""

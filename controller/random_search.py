@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from child.space import AnchorDecision, Space
+from child.space import AnchorDecision, Decision, Space
 from controller.rollout import Rollout
 from ps.layout import FlatVector
 
@@ -46,10 +46,15 @@ class RandomSearch:
         choices: list[int] = []
         log_probs: list[float] = []
         while (decision := self._space.next_decision(choices, depth)) is not None:
-            if isinstance(decision, AnchorDecision):
-                bits = generator.integers(2, size=decision.num_earlier)
-                choices.append(sum(1 << j for j, bit in enumerate(bits) if bit))
-            else:
-                choices.append(int(generator.integers(decision.num_choices)))
+            choices.append(uniform_choice(decision, generator))
             log_probs.append(-math.log(decision.num_choices))
         return Rollout(tuple(choices), tuple(log_probs))
+
+
+def uniform_choice(decision: Decision | AnchorDecision, generator: np.random.Generator) -> int:
+    """Draw any of the choices of a decision with equal probability."""
+    if isinstance(decision, AnchorDecision):
+        # Bit by bit: there may be more choices than a machine word counts.
+        bits = generator.integers(2, size=decision.num_earlier)
+        return sum(1 << j for j, bit in enumerate(bits) if bit)
+    return int(generator.integers(decision.num_choices))

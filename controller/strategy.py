@@ -10,7 +10,7 @@ import numpy as np
 from controller.rollout import Rollout
 from ps.layout import FlatVector
 
-StrategyName = Literal["reinforce", "ppo", "random"]
+StrategyName = Literal["reinforce", "ppo", "evolution", "random"]
 
 
 class UnusableGradient(ValueError):

@@ -28,7 +28,8 @@ class Owner(NamedTuple):
 class Start:
     """What is known of a trial when its child starts to train.
 
-    decisions: (kind, choice) in the order taken; log_probs: of each, in nats.
+    decisions: (kind, choice) in the order taken; log_probs: of each, in nats, or none where they
+    are not known.
     architecture: as JSON, and architecture_text as it prints; seed: of the child; versions: of each
     shard's slice that was pulled.
     """

@@ -310,6 +310,7 @@ def _processes(
             task=settings.task,
             policy=settings.policy,
             learning=settings.learning,
+            evolution=settings.evolution,
             deepest=settings.deepest,
             layout=layout,
             client=settings.client,

@@ -101,5 +101,5 @@ def _figures(trial: Trial) -> dict[str, float | None]:
         "child/parameters": trial.num_parameters,
         "child/seconds": trial.seconds,
         "child/infeasible": float(trial.state == "infeasible"),
-        "policy/log-probability": None if trial.log_probs is None else sum(trial.log_probs),
+        "policy/log-probability": sum(trial.log_probs) if trial.log_probs else None,
     }

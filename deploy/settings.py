@@ -24,6 +24,7 @@ from child.task import NetworkTask, Task
 from child.training_settings import TrainingSettings
 from controller.database_url import database_url
 from controller.errors import UnusableDatabase
+from controller.evolution import EvolutionSettings
 from controller.learning import LearningSettings
 from controller.policy import PolicySettings
 from controller.reinforce import Reinforce
@@ -76,8 +77,9 @@ class SearchSettings(BaseModel, ABC):
     strategy: StrategyName = Field(
         "reinforce",
         description="reinforce: a policy learns from the rewards, as in the paper. ppo: it learns "
-        "from each several times; see learning. random: every choice uniform, to compare. "
-        "The search is the same in all else.",
+        "from each several times; see learning. evolution: the best of recent networks are "
+        "mutated, and nothing is learned; see evolution. random: every choice uniform, to "
+        "compare. The search is the same in all else.",
     )
     num_trials: int = Field(
         12_800,
@@ -129,6 +131,7 @@ class SearchSettings(BaseModel, ABC):
     rounds: RoundSettings = RoundSettings()
     policy: PolicySettings = PolicySettings()
     learning: LearningSettings = LearningSettings()
+    evolution: EvolutionSettings = EvolutionSettings()
     optimizer: OptimizerSettings = AdamSettings()
     updates: UpdateSettings = UpdateSettings()
     shards: ServerSettings = ServerSettings()

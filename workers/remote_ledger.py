@@ -11,6 +11,7 @@ import ray
 
 from child.result import TrialResult
 from controller.errors import LedgerUnavailable
+from controller.population import Individual
 from controller.records import Enlistment
 from controller.trial import Owner, Reservation, Stamp, Start
 from workers.remote import result_of, summary_of
@@ -99,6 +100,10 @@ class RemoteLedger:
         sample_staleness: Sequence[int],
     ) -> None:
         self._call("close_push", owner, sequence, versions, staleness, sample_staleness)
+
+    def newest(self, number: int) -> list[Individual]:
+        individuals: list[Individual] = self._call("newest", number)
+        return individuals
 
     def publish(self, life: int, shard: int, address: str) -> None:
         self._call("publish", life, shard, address)

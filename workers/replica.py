@@ -16,8 +16,10 @@ import torch
 
 from child.space import Space
 from child.task import Task
+from controller.evolution import Evolution, EvolutionSettings
 from controller.learning import LearningSettings
 from controller.policy import PolicySettings
+from controller.population import Population
 from controller.ppo import Ppo
 from controller.random_search import RandomSearch
 from controller.reinforce import Reinforce
@@ -52,6 +54,7 @@ class ReplicaPlan:
     task: Task
     policy: PolicySettings
     learning: LearningSettings
+    evolution: EvolutionSettings
     deepest: int  # the depth of the search's deepest network
     layout: Layout
     client: ClientSettings
@@ -112,7 +115,7 @@ class ReplicaProcess:
             plan.life,
             plan.seed,
             plan.task.space,
-            _strategy(plan, plan.task.space),
+            _strategy(plan, plan.task.space, self._ledger),
             self._ledger,
             self._children,
             plan.children.per_replica,
@@ -186,9 +189,11 @@ def _workers(status: PoolStatus) -> dict[str, int]:
     }
 
 
-def _strategy(plan: ReplicaPlan, space: Space) -> Strategy:
+def _strategy(plan: ReplicaPlan, space: Space, population: Population) -> Strategy:
     if plan.strategy == "random":
         return RandomSearch(space, plan.layout.num_parameters)
+    if plan.strategy == "evolution":
+        return Evolution(space, plan.layout.num_parameters, plan.evolution, population)
     kind = Ppo if plan.strategy == "ppo" else Reinforce
     return kind.untrained(
         space, plan.policy, plan.seed, plan.layout.num_shards, plan.deepest, plan.learning

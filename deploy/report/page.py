@@ -54,7 +54,7 @@ def page(facts: Facts, baseline: Facts | None = None) -> str:
         state=_state(facts),
         tiles=list(_tiles(facts, baseline)),
         rewards=_rewards(facts, baseline) if has_results else [],
-        entropy=entropy_figure(facts) if facts.sampled else None,
+        entropy=entropy_figure(facts) if _has_policy(facts) else None,
         choices=choices_figures(facts) if facts.sampled else [],
         process=process_figures(facts),
         infeasible=_infeasible(facts),
@@ -64,6 +64,11 @@ def page(facts: Facts, baseline: Facts | None = None) -> str:
         versions=_table(["software", "version"], facts.versions),
         differing=differing(facts, baseline) if baseline else [],
     )
+
+
+def _has_policy(facts: Facts) -> bool:
+    """Say whether all that was sampled has its probability, which a mutation has not."""
+    return bool(facts.sampled) and all(trial.log_probs for trial in facts.sampled)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

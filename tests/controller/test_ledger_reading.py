@@ -10,11 +10,13 @@ import sqlalchemy as sql
 from support.children import completed, infeasible, start_of
 from support.clock import FakeClock
 from support.rounds import GRADIENT, record, record_one
+from support.rounds import begin as begin_trials
 
 from controller.database import METADATA, READS_ONLY, TRIALS, connect
 from controller.errors import LedgerUnavailable, Superseded
 from controller.ledger import Ledger
 from controller.ledger_reader import LedgerReader
+from controller.population import Individual
 from controller.records import Activity, ChildAtWork
 
 
@@ -46,6 +48,37 @@ def test_trial_is_found_by_its_number(ledger):
 
     assert ledger.trial(2) == ledger.trials()[1]
     assert (ledger.trial(0), ledger.trial(3)) == (None, None)
+
+
+def test_newest_are_those_recorded_last_the_last_first(ledger):
+    owner = ledger.enlist(0, 1).owner
+    one, two, three, four, _ = begin_trials(ledger, owner, 5)
+    record_one(ledger, owner, three, completed(0.25))
+    record_one(ledger, owner, one, infeasible())
+    record_one(ledger, owner, four, completed(0.75))
+
+    # Another replica's is as good as any other.
+    other = ledger.enlist(1, 1).owner
+    [six] = begin_trials(ledger, other, 1)
+    record_one(ledger, other, six, completed(0.5))
+
+    choices = {trial: tuple(choice for _, choice in start_of(trial).decisions) for trial in (1, 3)}
+    assert ledger.newest(9) == [
+        Individual(1, choices[3], 0.5),
+        Individual(1, choices[1], 0.75),
+        Individual(1, choices[1], 0.0),
+        Individual(1, choices[3], 0.25),
+    ]
+    assert ledger.newest(2) == ledger.newest(9)[:2]
+    record_one(ledger, owner, two, completed(1.0))
+    assert ledger.newest(1)[0].reward == 1.0
+
+
+def test_newest_of_a_search_without_a_result_are_none(ledger):
+    owner = ledger.enlist(0, 1).owner
+    begin_trials(ledger, owner, 2)
+
+    assert ledger.newest(5) == []
 
 
 # --- Progress.

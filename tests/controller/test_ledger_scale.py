@@ -33,6 +33,7 @@ def calls_of(ledger, first):
         ),
         "enlist": lambda: ledger.enlist(0, life),
         "enlist another": lambda: ledger.enlist(99, life),
+        "newest": lambda: ledger.newest(40),
         "unsettled replicas": lambda: ledger.unsettled_replicas(),
         "beat": lambda: ledger.beat(life),
         "end": lambda: ledger.end(life, "stopped"),

@@ -1,9 +1,10 @@
 """The figures of a search for TensorBoard."""
 
 import math
+from dataclasses import replace
 
 import pytest
-from support.children import completed, infeasible
+from support.children import completed, infeasible, start_of
 from support.rounds import record
 from support.waiting import wait_until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -58,6 +59,17 @@ def test_every_trial_is_written_once_in_the_order_of_the_results(ledger, make, t
     assert read(tmp_path, "policy/log-probability") == {
         trial.record_number: sum(trial.log_probs) for trial in ledger.trials()
     }
+
+
+def test_log_probability_of_a_mutation_is_not_written(ledger, make, tmp_path):
+    owner = ledger.enlist(0, 1).owner
+    [one, two] = [place.trial for place in ledger.reserve(owner, 2)]
+    ledger.start(owner, [start_of(one), replace(start_of(two), log_probs=())])
+    ledger.record(owner, {one: completed(0.5), two: completed(0.5)})
+    with make():
+        pass
+    assert list(read(tmp_path, "reward/of the trial")) == [1, 2]
+    assert list(read(tmp_path, "policy/log-probability")) == [1]
 
 
 def test_next_life_of_the_search_writes_them_all_anew(ledger, make, tmp_path):

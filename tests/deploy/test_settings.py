@@ -98,7 +98,7 @@ def test_override_reaches_its_setting(override, value):
         ("policy=5", "policy=5: must hold settings: hidden_size, num_layers"),
         (
             "strategy=annealing",
-            "strategy='annealing': must be 'reinforce', 'ppo' or 'random'",
+            "strategy='annealing': must be 'reinforce', 'ppo', 'evolution' or 'random'",
         ),
         ("space.num_filters=[8, 8]", "num_filters=[8, 8]: every choice must stand there once"),
         ("space.num_filters=[]", "space.num_filters=[]: must have at least one value"),

@@ -47,7 +47,7 @@ def test_page_is_as_the_models_say():
     ("name", "values", "default"),
     [
         ("seed", "whole number, from 0, below 2^63", "0"),
-        ("strategy", "reinforce, ppo or random", "reinforce"),
+        ("strategy", "reinforce, ppo, evolution or random", "reinforce"),
         ("time_limit_s", "number, above 0; or null", "null"),
         ("children.num_cpus", "number, 0.01 to 1,000", "1.0"),
         ("policy.temperature", "number, above 0, up to 1,000", "1.0"),
@@ -141,7 +141,7 @@ def test_command_prints_the_page(capsys):
             "did you mean 'training.learning_rate'? `nasrl settings` lists",
         ),
         (["zzz"], "unknown setting 'zzz'; `nasrl settings` lists all sections"),
-        (["learning"], "unknown setting 'learning'"),  # no part of a word
+        (["decay"], "unknown setting 'decay'"),  # no part of a word
         (["seed", "--markdown"], "--markdown, NAME: must be one of them"),
     ],
 )

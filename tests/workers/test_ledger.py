@@ -102,6 +102,7 @@ def test_every_call_answers_as_a_ledger_in_this_process_does(actor, make_url):
         for method, call in ROUND.items():
             assert call(remote, Owner(0, 1)) == call(local, Owner(0, 1)), method
         assert remote.addresses() == local.addresses() == {1: "127.0.0.1:7070"}
+        assert remote.newest(5) == local.newest(5) != []
         # A new life takes over the same.
         taken_over = remote.enlist(0, 1)
         assert (taken_over.owner, taken_over.open_push) == (Owner(0, 2), None)

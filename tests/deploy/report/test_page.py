@@ -195,6 +195,17 @@ def test_choices_are_named_by_their_values(pages):
     assert names == ["identity", "tanh", "sigmoid", "relu"]
 
 
+@pytest.mark.parametrize("num_known", [0, 12, 20])
+def test_entropy_is_drawn_where_the_probability_of_every_list_is_known(num_known):
+    settings = load_settings("digits")
+    trials = [
+        each if each.trial <= num_known else replace(each, log_probs=[])
+        for each in trials_of(settings, 20, lambda n: 0.5)
+    ]
+    text = page(facts_of(settings, trials, progress(num_recorded=20)))
+    assert ("Entropy of the policy" in text) == (num_known == 20)
+
+
 def test_staleness_is_counted(pages):
     _, root = pages["compared"]
     _, rows = table_of(root.by_id("figure-staleness"))
