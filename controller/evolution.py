@@ -19,7 +19,7 @@ Kept = Mapping[Decision | AnchorDecision, Sequence[int]]
 
 
 class EvolutionSettings(BaseModel):
-    """How strategy evolution breeds networks; the defaults are Real et al. 2019, s4."""
+    """How strategy evolution breeds networks; the defaults are Real et al. 2019's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -62,9 +62,9 @@ class Evolution:
 
     Gradients are zero, as those of `RandomSearch`.
 
-    Source: Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search", s3
-    and algorithm 1. Its mutations are of the NASNet space; one in twenty changes nothing there, and
-    here none.
+    Source: Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search",
+    algorithm 1. Mutations there are those of the NASNet space, and now and then there is none; here
+    each changes one decision of whatever space it is.
     """
 
     def __init__(
