@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_REWARD = 1e9
+
 
 class OutcomeError(ValueError):
     """What was given back is no reward, or one that cannot be learned from."""
@@ -16,7 +18,7 @@ class OutcomeError(ValueError):
 class Outcome:
     """A reward, with all else that is to be known of a child.
 
-    reward: what the policy learns from, finite and >= 0; an infeasible child has 0.
+    reward: what the policy learns from, from 0 to 1e9; an infeasible child has 0.
     validation: the figure that children are compared by; None: the reward.
     num_parameters: of what was trained.
     metrics: further finite figures, by their names.
@@ -40,6 +42,11 @@ class Outcome:
             raise OutcomeError(
                 f"reward={reward:g}: must be at least 0, the reward of a child that cannot be "
                 "trained"
+            )
+        if reward > MAX_REWARD:
+            raise OutcomeError(
+                f"reward={reward:g}: must be at most {MAX_REWARD:g}; one like that would stay in "
+                "the average that later ones are compared with"
             )
         validation = outcome.validation
         return cls(

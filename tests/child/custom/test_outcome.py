@@ -33,6 +33,7 @@ def test_figures_become_plain_numbers():
         (float("nan"), "reward=nan: must be finite"),
         (float("inf"), "reward=inf: must be finite"),
         (-0.1, "reward=-0.1: must be at least 0"),
+        (1e10, "reward=1e+10: must be at most 1e+09"),
         (torch.ones(2), "reward=tensor([1., 1.]): must be a number"),
         (Outcome(1.0, validation=float("nan")), "validation=nan: must be finite"),
         (Outcome(1.0, metrics={"loss": "low"}), "loss='low': must be a number"),
