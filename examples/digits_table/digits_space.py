@@ -1,4 +1,4 @@
-"""The networks of digits_table.csv: three convolutions, each with a stride and a number of filters."""
+"""The networks of digits_table.csv: three layers, each with a stride and a number of filters."""
 
 from nasrl import ChoiceSpace, Choose
 
