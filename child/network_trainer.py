@@ -26,7 +26,7 @@ class NetworkTrainer:
         """
         self._task = task
         self._data = data
-        self._trainer = ChildTrainer(task.passes(data, device))
+        self._trainer = ChildTrainer(task.passes(data, device), measures=task.measures)
 
     def train(self, architecture: Any, seed: int, say: Callable[[str], None]) -> TrialResult:
         return self._trainer.train(

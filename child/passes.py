@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from child.precision import Precision
 from child.training_settings import TrainingSettings
@@ -71,6 +71,14 @@ class Passes(Protocol):
 
     def reward(self, validation: float) -> float:
         """Give the reward, >= 0, of the validation figure that counts."""
+        ...
+
+    def examples(self, number: int) -> Tensor:
+        """Give a batch of so many examples, as a network takes them, on the device."""
+        ...
+
+    def answers(self, network: nn.Module, examples: Tensor) -> Tensor:
+        """Give the logits of a batch, as precisely as the settings say."""
         ...
 
     def test(self, network: nn.Module, test: Any) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from child.measures import Measures
 from child.metric import Metric
 from child.passes import Passes
 from child.space import Space
@@ -71,6 +72,11 @@ class NetworkTask(Task, Protocol):
     @property
     def training(self) -> TrainingSettings:
         """How children are trained and rewarded."""
+        ...
+
+    @property
+    def measures(self) -> Measures:
+        """What is measured of children beside."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from child.determinism import check_workspace
+from child.measures import NOTHING, Measures
 from child.memory import forget_locals, is_out_of_memory, release
 from child.passes import Passes
 from child.result import EpochReport, Infeasible, TrialResult
@@ -32,6 +33,7 @@ class _Course:
     test: float | None = None
     weights: Weights | None = None
     num_parameters: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     is_out_of_memory: bool = False
 
@@ -51,8 +53,15 @@ class ChildTrainer:
     Threads: one at a time; seeding is global in torch, and restored after each child.
     """
 
-    def __init__(self, passes: Passes, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        passes: Passes,
+        clock: Callable[[], float] = time.monotonic,
+        measures: Measures = NOTHING,
+    ) -> None:
         """Train by these passes, on their device, with their settings.
+
+        measures: of each child, for its metrics, in its time; none by default.
 
         Raises:
             ValueError: the settings ask for what the device has not been prepared for.
@@ -61,6 +70,8 @@ class ChildTrainer:
         self._settings = passes.settings
         self._device = passes.device
         self._clock = clock
+        self._measures = measures
+        measures.prepare()
         if self._settings.is_deterministic:
             check_workspace(self._device)
 
@@ -175,6 +186,7 @@ class ChildTrainer:
             network = build()
             course.num_parameters = sum(p.numel() for p in network.parameters())
             self._check_size(course.num_parameters)
+            course.metrics |= self._measures.of_new(network, self._passes)
             learner = self._passes.learner(network)
             for epoch in range(1, num_epochs + 1):
                 rate = learning_rate * self._settings.schedule.fraction(epoch, num_epochs)
@@ -190,6 +202,7 @@ class ChildTrainer:
                 course.test = self._passes.test(network, test)
             if keeps:
                 course.weights = weights_of(network)
+            course.metrics |= self._measures.of_trained(network, self._passes)
         except (Infeasible, RuntimeError, MemoryError) as error:
             course.is_out_of_memory = is_out_of_memory(error, self._device)
             if not isinstance(error, Infeasible) and not course.is_out_of_memory:
@@ -227,4 +240,5 @@ class ChildTrainer:
             seconds=self._clock() - course.start,
             reason=course.reason,
             is_out_of_memory=course.is_out_of_memory,
+            metrics=course.metrics,
         )

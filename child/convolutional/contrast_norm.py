@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,10 @@ class LocalContrastNorm(nn.Module):
         16 bits are too few: the squares of small differences vanish in them, and those of large
         ones overflow.
         """
-        with torch.autocast(features.device.type, enabled=False):
+        device = features.device.type
+        # Where there are no values, as networks are counted, there is no autocast either.
+        off = nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
+        with off:
             return self._normalised(features.to(torch.promote_types(features.dtype, torch.float32)))
 
     def _normalised(self, features: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class ImagePasses:
         for batch, batch_draws in zip(*map(self._batches, (order, draws)), strict=True):
             before_step()
             inputs = self._augmentation.training(part.images[batch], batch_draws)
-            loss = functional.cross_entropy(self._logits(network, inputs), part.labels[batch])
+            loss = functional.cross_entropy(self.answers(network, inputs), part.labels[batch])
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
@@ -107,6 +107,18 @@ class ImagePasses:
         """Give accuracy ** reward_exponent (Zoph & Le 2017, s4.1: the cube)."""
         return float(validation**self.settings.reward_exponent)
 
+    def examples(self, number: int) -> Tensor:
+        """Give the first images to validate on, (number, C, H, W), whitened; again if too few."""
+        images = self._validation.images
+        rows = torch.arange(number, device=self.device) % len(images)
+        return self._augmentation.evaluation(images[rows])
+
+    def answers(self, network: nn.Module, examples: Tensor) -> Tensor:
+        """Give the logits of whitened images, (N, num_classes) float32."""
+        with self.precision.autocast():
+            logits: Tensor = network(examples.contiguous(memory_format=self._layout))
+        return logits.float()
+
     def test(self, network: nn.Module, test: LabelledImages) -> float:
         """Give the accuracy on these images, a fraction in [0, 1]."""
         return self._accuracy(network, ResidentImages.of(test, self.device))
@@ -122,17 +134,12 @@ class ImagePasses:
         correct, finite = [], []
         size = min(EVALUATION_BATCHES * self.settings.batch_size, MAX_EVALUATION_BATCH)
         for images, labels in zip(*(each.split(size) for each in part), strict=True):
-            logits = self._logits(network, self._augmentation.evaluation(images))
+            logits = self.answers(network, self._augmentation.evaluation(images))
             correct.append((logits.argmax(dim=1) == labels).sum())
             finite.append(logits.isfinite().all())
         if not torch.stack(finite).all():
             raise Infeasible("an answer of the trained network is not finite")
         return int(torch.stack(correct).sum()) / len(part.labels)
-
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        with self.precision.autocast():
-            logits: Tensor = network(images.contiguous(memory_format=self._layout))
-        return logits.float()
 
     def _batches(self, rows: Tensor) -> list[Tensor]:
         batches = list(rows.split(self.settings.batch_size))

@@ -17,6 +17,7 @@ from child.convolutional.space_settings import ConvolutionalSettings
 from child.data.images import TrainingData
 from child.images.passes import ImagePasses
 from child.images.training_settings import ImageTrainingSettings
+from child.measures import NOTHING, Measures
 from child.metric import ACCURACY
 from child.network_trainer import NetworkTrainer
 from child.result import Infeasible
@@ -29,6 +30,7 @@ class ImageTask:
     space_settings: ConvolutionalSettings
     network: NetworkSettings
     training: ImageTrainingSettings
+    measures: Measures = NOTHING
     unit = "images"
     metric = ACCURACY
     architectures = (ConvolutionalArchitecture,)

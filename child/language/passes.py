@@ -100,6 +100,15 @@ class TextPasses:
         perplexity = validation if self._unit == "words" else 2.0**validation
         return self.settings.reward_scale / perplexity**2
 
+    def examples(self, number: int) -> Tensor:
+        """Give one token of each of so many sequences, (1, number) int64."""
+        tokens = self._validation[0].flatten()
+        return tokens[torch.arange(number, device=self.device) % len(tokens)].unsqueeze(0)
+
+    def answers(self, network: nn.Module, examples: Tensor) -> Tensor:
+        """Give the logits after each token, (1, N, num_tokens), at the beginning of a text."""
+        return self._logits(network, examples, None)[0]
+
     def test(self, network: nn.Module, test: NDArray[np.int64]) -> float:
         return self._figure(network, self._columns(test, self.settings.evaluation_batch_size))
 

@@ -16,6 +16,7 @@ from child.language.model_settings import LanguageModelSettings
 from child.language.passes import TextPasses
 from child.language.size import ModelSize
 from child.language.training_settings import LanguageTrainingSettings
+from child.measures import NOTHING, Measures
 from child.metric import BITS_PER_CHARACTER, PERPLEXITY, Metric
 from child.network_trainer import NetworkTrainer
 from child.recurrent.architecture import CellArchitecture
@@ -33,6 +34,7 @@ class LanguageTask:
     model: LanguageModelSettings
     training: LanguageTrainingSettings
     unit: Unit
+    measures: Measures = NOTHING
     architectures = (CellArchitecture, Lstm)
 
     @property

@@ -33,9 +33,9 @@ def fast_unroll(
     of the weights are one product over all steps.
 
     It is the plain loop itself, and no faster, where that is needed: while torch.compile,
-    torch.export or torch.jit.trace look on, under autocast, for another format than float32 and
-    float64 or for several, and for a mask that has a gradient. Second derivatives, forward mode and
-    torch.func want the plain loop, too; they raise a RuntimeError here.
+    torch.export or torch.jit.trace look on, under autocast, on the device meta, for another format
+    than float32 and float64 or for several, and for a mask that has a gradient. Second derivatives,
+    forward mode and torch.func want the plain loop, too; they raise a RuntimeError here.
     """
     given = (projected_inputs, weight_hh, bias_hh, weight_hr, h0, c0, recurrent_mask)
     tensors = [tensor for tensor in given if tensor is not None]
@@ -54,6 +54,7 @@ def _is_possible(tensors: list[Tensor], recurrent_mask: Tensor | None) -> bool:
     return not (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # torch's
+        or first.device.type == "meta"  # which knows of no autocast
         or torch.is_autocast_enabled(first.device.type)
         or first.dtype not in (torch.float32, torch.float64)
         or any((each.dtype, each.device) != (first.dtype, first.device) for each in tensors)
