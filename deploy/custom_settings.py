@@ -70,6 +70,16 @@ class CustomSearchSettings(SearchSettings):
         self._folders = tuple(str(folder) for folder in folders)
 
     @model_validator(mode="after")
+    def _metrics_are_the_trainers(self) -> Self:
+        if self.objective.measures:
+            raise ValueError(
+                f"objective.measures={list(self.objective.measures)}: must be empty, for these are "
+                "measured of networks that nasrl builds; the trainer gives metrics of its own, as "
+                "nasrl.Outcome has them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _space_and_trainer_can_be_used(self) -> Self:
         task, uniform = self.task, RandomSearch(self.task.space, 1)
         task.check_trainer()

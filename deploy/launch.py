@@ -308,6 +308,7 @@ def _processes(
             seed=settings.seed,
             strategy=settings.strategy,
             task=settings.task,
+            objective=settings.objective,
             policy=settings.policy,
             learning=settings.learning,
             evolution=settings.evolution,

@@ -19,6 +19,7 @@ from child.images.training_settings import ImageTrainingSettings
 from child.language.model_settings import LanguageModelSettings
 from child.language.task import LanguageTask
 from child.language.training_settings import LanguageTrainingSettings
+from child.objective import NETWORK_COSTS, Objective
 from child.recurrent.space_settings import RecurrentSettings
 from child.task import NetworkTask, Task
 from child.training_settings import TrainingSettings
@@ -127,6 +128,7 @@ class SearchSettings(BaseModel, ABC):
         description="What the first reward is compared with, before there is an average. Open in "
         "the paper.",
     )
+    objective: Objective = Objective()
     children: ChildrenSettings = ChildrenSettings()
     rounds: RoundSettings = RoundSettings()
     policy: PolicySettings = PolicySettings()
@@ -301,6 +303,15 @@ class NetworkSearchSettings(SearchSettings, ABC):
         data: LoadableData = self.data
         return data.load()
 
+    @model_validator(mode="after")
+    def _networks_have_the_cost(self) -> Self:
+        cost = self.objective.cost
+        if cost is not None and cost not in NETWORK_COSTS:
+            raise ValueError(
+                f"objective.cost={cost}: must be one that networks have: {', '.join(NETWORK_COSTS)}"
+            )
+        return self
+
 
 class ImageSearchSettings(NetworkSearchSettings):
     """A search over convolutional networks that classify images."""
@@ -313,7 +324,7 @@ class ImageSearchSettings(NetworkSearchSettings):
 
     @property
     def task(self) -> ImageTask:
-        return ImageTask(self.space, self.network, self.training)
+        return ImageTask(self.space, self.network, self.training, self.objective.measured)
 
     @property
     def depths(self) -> ScheduleSettings:
@@ -366,7 +377,8 @@ class LanguageSearchSettings(NetworkSearchSettings):
 
     @property
     def task(self) -> LanguageTask:
-        return LanguageTask(self.space, self.model, self.training, self.data.unit)
+        measures = self.objective.measured
+        return LanguageTask(self.space, self.model, self.training, self.data.unit, measures)
 
     @property
     def depths(self) -> ScheduleSettings:

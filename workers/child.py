@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from child.network_trainer import NetworkTrainer
+from child.objective import Objective
 from child.result import TrialResult
 from child.task import Task
 from child.trained import TrainedChild
@@ -20,6 +21,8 @@ from workers.remote import control, spawn
 from workers.slots import Slot
 
 logger = logging.getLogger(__name__)
+
+NO_OBJECTIVE = Objective()  # the reward is what the trainer says
 
 
 class ChildWorker:
@@ -32,6 +35,7 @@ class ChildWorker:
         task: Task,
         data: Any,
         slot: Slot,
+        objective: Objective = NO_OBJECTIVE,
     ) -> None:
         """Take the first granted GPU, or as many threads as CPUs were granted.
 
@@ -39,6 +43,7 @@ class ChildWorker:
             RuntimeError: a GPU was granted that torch cannot use.
         """
         setup.enter(name, slot.num_gpus)
+        self._objective = objective
         self._granted = GrantedDevice(slot, is_deterministic=task.is_deterministic)
         self._trainer = self._granted.fill(lambda device: task.trainer(data, device))
         # The trainer looks for cycles after each child; what is loaded by now has none to free.
@@ -56,12 +61,15 @@ class ChildWorker:
         return f"{socket.gethostname()}: {self._granted.name}"
 
     def train(self, child: Child, is_alone: bool = False) -> TrialResult:
-        """Train and validate a child; see `child.trainer.Trainer`.
+        """Train and validate a child, and reward it by the objective.
+
+        See `child.trainer.Trainer`.
 
         is_alone: wait until no other child is on the GPU, and keep it so.
         """
         with self._granted.entered(is_alone=is_alone):
-            return self._trainer.train(child.architecture, child.seed, partial(_log, child.trial))
+            result = self._trainer.train(child.architecture, child.seed, partial(_log, child.trial))
+        return self._objective.rewarded(result)
 
     def test(self, child: Child, test: Any) -> TrainedChild:
         """Train a network again, alone, and test it; see `child.training.ChildTrainer.test`."""
@@ -81,6 +89,7 @@ def spawn_child_worker(
     task: Task,
     data: Any,
     slot: Slot,
+    objective: Objective = NO_OBJECTIVE,
 ) -> Any:
     """Start a ChildWorker actor in a slot of its own; data is a reference."""
     return spawn(
@@ -90,6 +99,7 @@ def spawn_child_worker(
         task,
         data,
         slot,
+        objective,
         num_cpus=slot.num_cpus,
         num_gpus=slot.num_gpus,
         place=slot.place,

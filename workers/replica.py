@@ -14,6 +14,7 @@ from typing import Any
 import ray
 import torch
 
+from child.objective import Objective
 from child.space import Space
 from child.task import Task
 from controller.evolution import Evolution, EvolutionSettings
@@ -52,6 +53,7 @@ class ReplicaPlan:
     seed: int
     strategy: StrategyName
     task: Task
+    objective: Objective
     policy: PolicySettings
     learning: LearningSettings
     evolution: EvolutionSettings
@@ -104,7 +106,12 @@ class ReplicaProcess:
         worker_numbers = itertools.count()
         self._children = ChildPool(
             lambda slot: spawn_child_worker(
-                setup, f"child-{replica}-{next(worker_numbers)}", plan.task, data[0], slot
+                setup,
+                f"child-{replica}-{next(worker_numbers)}",
+                plan.task,
+                data[0],
+                slot,
+                plan.objective,
             ),
             slots,
             plan.children.max_deaths,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from support.children import completed, infeasible, start_of
@@ -42,7 +42,8 @@ def test_reward_of_an_architecture_that_was_trained_is_taken_with_the_baseline_o
 
 
 def test_row_of_a_reused_trial_has_the_result_of_the_one_that_was_trained(ledger, owner):
-    trained = run(ledger, owner, 5, completed(0.8))
+    measured = {"latency_s": 0.25, "num_multiply_adds": 1234}
+    trained = run(ledger, owner, 5, replace(completed(0.8), metrics=measured))
     ledger.reserve(owner, 1)
 
     ledger.start(owner, [start_of(2, 5)], reuse=True)
@@ -54,6 +55,7 @@ def test_row_of_a_reused_trial_has_the_result_of_the_one_that_was_trained(ledger
     for name in (*same, "architecture", "architecture_text", "architecture_sha256"):
         assert getattr(row, name) == getattr(before, name), name
     assert row.state == "completed"
+    assert row.metrics == before.metrics == measured
     assert row.validations == [0.4, 0.8]
     assert (before.seconds, row.seconds) == (0.5, 0.0)
     assert (row.seed, row.versions) == (2**63 - 2, [2, 3])

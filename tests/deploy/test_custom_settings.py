@@ -160,3 +160,24 @@ def test_packages_travel_whole_and_without_what_python_made_of_them(file, tmp_pa
         "my_space.py",
     ]
     assert Path(sys.modules["my_package"].__file__ or "").parent == package
+
+
+def test_cost_may_be_any_metric_of_the_trainer(file):
+    settings = load_settings(file, ["objective.cost=joules", "objective.target=3"])
+    assert (settings.objective.cost, settings.objective.target) == ("joules", 3.0)
+
+
+def test_measures_of_networks_are_refused(file):
+    with pytest.raises(SettingsError, match=r"objective.measures=\['latency_s'\]: must be empty"):
+        load_settings(file, ["objective.measures=[latency_s]"])
+
+
+def test_child_whose_trainer_lacks_the_cost_is_infeasible_and_told_what_there_is(file):
+    settings = load_settings(file, ["objective.cost=joules", "objective.target=3"])
+    trainer = settings.task.trainer(None, torch.device("cpu"))
+    result = trainer.train(settings.task.space.decode([0, 1], 1), 0, print)
+
+    assert result.state == "completed"
+    assert settings.objective.rewarded(result).reason == (
+        "objective.cost=joules: must be what the trainer gives; it gave a reward alone"
+    )

@@ -423,3 +423,37 @@ def test_shards_that_somebody_else_starts_elsewhere_need_tls():
     here = load_settings(overrides=["shards.addresses=[localhost:1, '127.0.0.1:2']"])
     there = load_settings(overrides=["shards.addresses=[localhost:1, 'node-7:2']"])
     assert (here.shards.needs_tls, there.shards.needs_tls) == (False, True)
+
+
+# --- The objective.
+
+
+@pytest.mark.parametrize("search", ["digits", "cells"])
+@pytest.mark.parametrize("cost", ["num_parameters", "num_multiply_adds", "latency_s"])
+def test_costs_that_networks_have_are_taken_and_measured(search, cost):
+    chosen = [f"objective.cost={cost}", "objective.target=100000"]
+    settings = load_settings(SEARCHES / f"{search}.yaml", chosen)
+    assert settings.objective.cost == cost
+    assert settings.task.measures.names == (() if cost == "num_parameters" else (cost,))
+
+
+@pytest.mark.parametrize("search", ["digits", "cells"])
+def test_cost_that_networks_do_not_have_is_refused_with_those_they_have(search):
+    with pytest.raises(
+        SettingsError,
+        match=r"objective.cost=seconds: must be one that networks have: "
+        r"num_parameters, num_multiply_adds, latency_s$",
+    ):
+        load_settings(SEARCHES / f"{search}.yaml", ["objective.cost=seconds", "objective.target=1"])
+
+
+def test_cost_without_a_target_is_refused_by_its_name():
+    with pytest.raises(SettingsError, match="objective: cost=latency_s: must have a target"):
+        load_settings(overrides=["objective.cost=latency_s"])
+
+
+@pytest.mark.parametrize("path", sorted(SEARCHES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_ready_searches_have_the_reward_of_the_paper(path):
+    settings = yaml.safe_load(path.read_text()).get("objective", {})
+    assert settings.get("cost") is None
+    assert settings.get("measures", []) == []

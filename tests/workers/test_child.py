@@ -17,6 +17,8 @@ from child.convolutional.space_settings import ConvolutionalSettings
 from child.data.digits import DigitsSettings
 from child.images.task import ImageTask
 from child.images.training_settings import ImageTrainingSettings
+from child.measures import Measures
+from child.objective import Objective
 from controller.replica import Child
 from workers.child import ChildWorker
 from workers.gpu_gate import GpuGate
@@ -43,12 +45,13 @@ def make_worker(tmp_path, monkeypatch):
     before, level = root.handlers[:], root.level
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
-    def make(**training):
+    def make(objective=None, **training):
         settings = ImageTrainingSettings.model_validate(QUICK | training)
-        task = replace(TASK, training=settings)
+        measures = Measures(("num_multiply_adds",))
+        task = replace(TASK, training=settings, measures=measures)
         slot = Slot("here", num_cpus=1.0, num_gpus=0.0)
         setup = ProcessSetup(tmp_path)
-        return ChildWorker(setup, "child", task, DATA.search, slot)
+        return ChildWorker(setup, "child", task, DATA.search, slot, objective or Objective())
 
     yield make
     for handler in root.handlers[len(before) :]:
@@ -71,6 +74,22 @@ def test_child_is_trained_and_tested_as_its_architecture_says(make_worker):
     assert tested.result.validations == result.validations
     assert 0 < tested.test < 1
     assert tested.weights["classifier.weight"].shape == (10, 8)
+
+
+def test_reward_of_a_child_is_what_its_cost_leaves_of_it_and_its_figures_stay(make_worker):
+    plain = make_worker().train(child())
+    # 8 x 8 pixels with 72 and then 576 products each, and the classifier.
+    cost = 64 * 72 + 64 * 576 + 8 * 10
+    objective = Objective(
+        cost="num_multiply_adds", target=cost / 4, exponent_below=0.0, exponent_above=-0.5
+    )
+
+    rewarded = make_worker(objective).train(child())
+
+    assert rewarded.metrics == plain.metrics == {"num_multiply_adds": cost}
+    assert rewarded.reward == pytest.approx(plain.reward / 2)
+    assert rewarded.validations == plain.validations
+    assert rewarded.validation == plain.validation
 
 
 def test_learning_rate_that_was_decided_takes_the_place_of_the_setting(make_worker):
