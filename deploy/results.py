@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.known_trial import KnownTrial, known_trial
 from deploy.run import Run
+from deploy.trial_metrics import PREFIX, metric_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,15 +58,18 @@ class Results:
     def trials(self) -> pandas.DataFrame:
         """All trials, a row for each, by their number: the columns are those of the ledger.
 
-        test is the figure of the one that was tested. Times are UTC.
+        test is the figure of the one that was tested. Each metric has a column, such as
+        metrics.latency_s. Times are UTC.
 
         Raises:
             MissingLibrary: pandas is not installed.
         """
         with self.run.ledger() as ledger:
             rows, tests = [asdict(trial) for trial in ledger.trials()], ledger.tests()
+        names = metric_names(row["metrics"] for row in rows)
         for row in rows:
-            row["test"] = tests.get(row["trial"])
+            row["test"], metrics = tests.get(row["trial"]), row.pop("metrics") or {}
+            row |= {f"{PREFIX}{name}": metrics.get(name) for name in names}
         return _frame(rows, "trial")
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy.mistake import UserMistake
+from deploy.trial_metrics import metric_text
 
 if TYPE_CHECKING:
     from deploy.known_trial import KnownTrial
@@ -110,7 +111,7 @@ def _print_trial(known: KnownTrial) -> None:
     if row.seed is not None:
         said["seed"] = str(row.seed)
     for name, figure in (row.metrics or {}).items():
-        said[name] = f"{figure:g}"
+        said[name] = metric_text(figure)
     click.echo(f"trial {row.trial}")
     for name, value in said.items():
         click.echo(f"  {name:<12} {value}")

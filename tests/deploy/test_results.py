@@ -1,10 +1,13 @@
 """What a search has found, from Python."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from support.children import completed, start_of
+from support.rounds import record_one
 
 import nasrl
 from child.metric import ACCURACY
@@ -35,6 +38,25 @@ def test_trials_are_a_data_frame_with_all_that_the_ledger_holds(images):
     # What people do first.
     assert frame.sort_values("reward").index[-2] in (1, 2, 4)
     assert frame["seconds"].sum() > 0
+
+
+def test_each_metric_has_a_column(tmp_path):
+    run = Run.create(tmp_path / "run", load_settings())
+    record = SearchRecord(3, Baseline(0.9), run.settings.depths, ACCURACY, {}, {})
+    metrics = {"latency_s": 0.25}, {"test": 7.0, "latency_s": 0.5}
+    with Ledger.create(run.ledger_url, record) as ledger:
+        owner = ledger.enlist(0, ledger.begin_life("here", 1)).owner
+        ledger.reserve(owner, 3)
+        for trial, measured in enumerate(metrics, start=1):
+            ledger.start(owner, [start_of(trial)])
+            record_one(ledger, owner, trial, replace(completed(0.5), metrics=measured))
+
+    frame = Results(run).trials
+
+    assert "metrics" not in frame.columns
+    assert frame["metrics.latency_s"].dropna().to_dict() == {1: 0.25, 2: 0.5}
+    assert frame["metrics.test"].dropna().to_dict() == {2: 7.0}
+    assert frame["test"].isna().all()
 
 
 def test_search_without_a_trial_has_an_empty_frame(tmp_path):

@@ -37,7 +37,9 @@ def begun(tmp_path):
     """A run with four trials: completed, the best one, infeasible, and one only reserved."""
     run = Run.create(tmp_path / "run", load_settings())
     search = SearchRecord(4, Baseline(0.9), run.settings.depths, ACCURACY, {}, {})
-    results = completed(0.25), replace(completed(0.5), num_parameters=12345), infeasible("nan")
+    metrics = {"num_multiply_adds": 4300665312, "latency_s": 0.00123456}
+    best = replace(completed(0.5), num_parameters=12345, metrics=metrics)
+    results = completed(0.25), best, infeasible("nan")
     with Ledger.create(run.ledger_url, search) as ledger:
         owner = ledger.enlist(0, ledger.begin_life("here", 1)).owner
         for trial, (result, shown) in enumerate(
@@ -98,13 +100,15 @@ def cells(printed):
 def test_trial_says_what_is_known_of_it(begun, show, which):
     said = cells(show(begun, *which))
 
-    assert said[:6] == [
+    assert said[:8] == [
         ["trial 2"],
         ["state", "completed, reward 0.500"],
         ["validation", "accuracy 50.0%"],
         ["test", "accuracy 98.8%"],
         ["parameters", "12,345"],
         ["seed", "72"],
+        ["num_multiply_adds 4,300,665,312"],
+        ["latency_s", "0.001235"],
     ]
     assert ["1", "convolution", "3x5", "36", "1x1", "image"] in said
 
