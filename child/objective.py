@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Self
 
@@ -82,9 +83,7 @@ class Objective(BaseModel):
         """
         if self.cost is None or self.target is None or result.state != "completed":
             return result
-        known = dict(result.metrics)
-        if result.num_parameters:
-            known["num_parameters"] = result.num_parameters
+        known = costs_of(result.num_parameters, result.metrics)
         cost = known.get(self.cost)
         if cost is None:
             return _refused(
@@ -119,6 +118,16 @@ class Objective(BaseModel):
                 "cost: num_parameters"
             )
         return self
+
+
+def costs_of(num_parameters: int | None, metrics: Mapping[str, float] | None) -> dict[str, float]:
+    """Give what a child may cost, by its names: the parameters, if they were counted, and metrics.
+
+    >>> costs_of(9, {"joules": 2.0}), costs_of(0, None)
+    ({'num_parameters': 9, 'joules': 2.0}, {})
+    """
+    counted: dict[str, float] = {"num_parameters": num_parameters} if num_parameters else {}
+    return {**counted, **(metrics or {}), **counted}
 
 
 def _refused(result: TrialResult, reason: str) -> TrialResult:

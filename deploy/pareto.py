@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from child.metric import Metric
+from child.objective import costs_of
 from controller.trial import Trial
 from deploy.trial_metrics import metric_names
 
@@ -27,13 +28,15 @@ def pareto_trials(trials: Sequence[Trial], cost: str, metric: Metric) -> list[Tr
         UnknownCost: no trial has it.
     """
     completed = [
-        trial
-        for trial in trials
-        if trial.state == "completed" and trial.reused_from is None and trial.validation is not None
+        trial for trial in trials if trial.state == "completed" and trial.reused_from is None
     ]
-    known = {trial.trial: found for trial in completed if (found := _cost(trial, cost)) is not None}
+    known = {
+        trial.trial: found for trial in completed if (found := _costs(trial).get(cost)) is not None
+    }
     if not known:
-        names = ", ".join(_costs(completed)) or "none, for no trial is completed yet"
+        names = (
+            ", ".join(metric_names(map(_costs, completed))) or "none, for no trial is completed yet"
+        )
         raise UnknownCost(f"{cost}: must be a cost that the trials have; they have {names}")
 
     def order(trial: Trial) -> tuple[float, float, int]:
@@ -54,14 +57,6 @@ def pareto_trials(trials: Sequence[Trial], cost: str, metric: Metric) -> list[Tr
     return list(best.values())
 
 
-def _cost(trial: Trial, name: str) -> float | None:
-    """Give a cost of a trial; None where it has none."""
-    if name == "num_parameters":
-        return trial.num_parameters or None  # 0: a trainer that did not say
-    return trial.seconds if name == "seconds" else (trial.metrics or {}).get(name)
-
-
-def _costs(trials: Sequence[Trial]) -> Iterator[str]:
-    for name in ("num_parameters", "seconds", *metric_names(trial.metrics for trial in trials)):
-        if any(_cost(trial, name) is not None for trial in trials):
-            yield name
+def _costs(trial: Trial) -> dict[str, float]:
+    seconds = {"seconds": trial.seconds or 0.0}
+    return costs_of(trial.num_parameters, {**seconds, **(trial.metrics or {}), **seconds})

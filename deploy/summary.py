@@ -10,6 +10,7 @@ from statistics import mean, median
 from textwrap import shorten
 
 from child.metric import Metric
+from child.objective import costs_of
 from controller.records import Progress, PushRecord
 from controller.trial import RECORDED, Trial
 from deploy.count import counted
@@ -17,6 +18,7 @@ from deploy.go_on import go_on_command
 from deploy.launch import SearchResult
 from deploy.reasons import alike_reasons
 from deploy.settings import NetworkSearchSettings, SearchSettings
+from deploy.trial_metrics import metric_text
 
 MIN_MOVING = 20  # with fewer trials, the means of their quarters are chance
 MAX_WIDTH = 100
@@ -50,6 +52,7 @@ def summarize(
             f"{_best(settings):<14} trial {best.trial}{_size(best)}",
             *([one_line.rstrip()] if is_short else [f"{INDENT}{printed}", f"{INDENT}{legend}"]),
             f"  validation   {_figure(metric, best.validation)}{_measured(settings, result)}",
+            *_cost(settings, best),
         ]
         architecture = settings.task.architecture(best.architecture or {})
         details = settings.task.details(architecture).splitlines()
@@ -174,6 +177,15 @@ def _best(settings: SearchSettings) -> str:
 
 def _size(best: Trial) -> str:
     return f", {counted(best.num_parameters, 'parameter')}" if best.num_parameters else ""
+
+
+def _cost(settings: SearchSettings, best: Trial) -> list[str]:
+    """Say what the best one costs, where the reward minds."""
+    name, target = settings.objective.cost, settings.objective.target
+    cost = costs_of(best.num_parameters, best.metrics).get(name or "")
+    if cost is None or target is None:
+        return []
+    return [f"  cost         {name} {metric_text(cost)}, aimed at {metric_text(target)}"]
 
 
 def _measured(settings: SearchSettings, result: SearchResult) -> str:

@@ -12,6 +12,7 @@ from deploy.drawings.drawing import Drawing
 from deploy.report.facts import Facts
 from deploy.report.inline_svg import inline_svg, width_of
 from deploy.settings import NetworkSearchSettings
+from deploy.trial_metrics import metric_text
 
 NUM_WINNERS = 10
 
@@ -20,8 +21,8 @@ NUM_WINNERS = 10
 class Winner:
     """One of the best: its figures as text, and its drawing.
 
-    details: the equations of a cell. drawing: empty where it has none. width: of the drawing, in
-    points.
+    cost: what the reward minds, where it is no column already. details: the equations of a cell.
+    drawing: empty where it has none. width: of the drawing, in points.
     """
 
     rank: int
@@ -30,6 +31,7 @@ class Winner:
     validation: str
     test: str
     num_parameters: str
+    cost: str
     seconds: str
     text: str
     details: str
@@ -47,6 +49,7 @@ def winners(facts: Facts) -> list[Winner]:
 def _winner(rank: int, trial: Trial, facts: Facts) -> Winner:
     task, metric, test = facts.settings.task, facts.progress.metric, facts.tests.get(trial.trial)
     architecture = task.architecture(trial.architecture or {})
+    cost = (trial.metrics or {}).get(facts.settings.objective.cost or "")
     is_drawn = isinstance(facts.settings, NetworkSearchSettings)
     svg = Drawing(architecture).svg() if is_drawn else b""
     label = f"Drawing of the network of trial {trial.trial}: {trial.architecture_text}"
@@ -57,6 +60,7 @@ def _winner(rank: int, trial: Trial, facts: Facts) -> Winner:
         validation="" if trial.validation is None else metric.text(trial.validation),
         test="" if test is None else metric.text(test),
         num_parameters="" if trial.num_parameters is None else f"{trial.num_parameters:,}",
+        cost="" if cost is None else metric_text(cost),
         seconds="" if trial.seconds is None else f"{trial.seconds:,.1f}",
         text=trial.architecture_text or "",
         details=task.details(architecture),

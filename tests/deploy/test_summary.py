@@ -46,6 +46,8 @@ def trial(number, reward, record_number=None, state="completed", architecture=CH
         seconds=1.0,
         reason="",
         is_out_of_memory=False,
+        traceback="",
+        metrics={},
         architecture_sha256="",
         reused_from=None,
         push_replica=0,
@@ -321,3 +323,14 @@ def test_summary_explains_the_signs_of_the_network_that_it_prints():
     assert "3x5,8   (filter height x width, filters; layer by layer)" in plain
     assert "3x5,8 - 1x1/2x2,4 <image - batch norm <1,2" in skips
     assert "(filter height x width/strides, filters <layers that feed it; layer by layer)" in skips
+
+
+def test_cost_of_the_best_one_is_told_where_the_reward_minds():
+    best = replace(trial(1, 0.5), metrics={"num_multiply_adds": 4300665312})
+    chosen = ["objective.cost=num_multiply_adds", "objective.target=4e9"]
+    assert "\n  cost         num_multiply_adds 4,300,665,312, aimed at 4,000,000,000\n" in say(
+        [best], settings=chosen
+    )
+    chosen = ["objective.cost=num_parameters", "objective.target=1000"]
+    assert "\n  cost         num_parameters 1,234, aimed at 1,000\n" in say([best], settings=chosen)
+    assert "\n  cost " not in say([best])

@@ -183,6 +183,21 @@ def test_best_are_different_architectures_the_best_first(pages):
     assert [card.by_id(f"drawing-{n}-layer-1").tag for n, card in enumerate(cards, 1)] == ["g"] * 10
 
 
+def test_best_networks_have_a_column_for_what_the_reward_minds():
+    chosen = ["objective.cost=latency_s", "objective.target=1"]
+    settings = load_settings(overrides=chosen)
+    [one, other] = trials_of(settings, 2, lambda number: 0.5 / number)
+    measured = [replace(one, metrics={"latency_s": 0.00123456}), other]
+    root = Markup(page(facts_of(settings, measured, progress()))).root
+
+    [table] = [t for t in root.all("table") if t.attributes.get("class") == "winners"]
+    head, *rows = [
+        [cell.text for cell in row.all() if cell.tag in ("th", "td")] for row in table.all("tr")
+    ]
+    assert head[5:8] == ["parameters", "latency_s", "seconds"]
+    assert [row[5:8] for row in rows] == [["10", "0.001235", "1.0"], ["10", "", "1.0"]]
+
+
 def test_choices_are_named_by_their_values(pages):
     _, root = pages["skips"]
     assert table_of(root.by_id("figure-choice-filter-height"))[0][1:] == ["1", "3", "5"]
