@@ -113,8 +113,9 @@ def _print_trial(known: KnownTrial) -> None:
     for name, figure in (row.metrics or {}).items():
         said[name] = metric_text(figure)
     click.echo(f"trial {row.trial}")
+    width = max(12, *map(len, said))
     for name, value in said.items():
-        click.echo(f"  {name:<12} {value}")
+        click.echo(f"  {name:<{width}} {value}")
     click.echo()
     if row.traceback:
         click.echo(row.traceback)
