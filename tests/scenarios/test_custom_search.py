@@ -117,10 +117,16 @@ def test_example_of_a_table_of_tumours_learns_from_a_folder_of_its_own(tmp_path,
     shutil.copytree(EXAMPLES / "breast_cancer", tmp_path / "mine")
     monkeypatch.chdir(tmp_path / "mine")
 
-    assert main(["search", "search.yaml", "--set=num_trials=8", "--run-dir", "run"]) == 0
+    # And minds the size of what it finds.
+    objective = "objective={cost: num_parameters, target: 200, exponent_above: -0.5}"
+    chosen = ["--set=num_trials=8", f"--set={objective}"]
+    assert main(["search", "search.yaml", *chosen, "--run-dir", "run"]) == 0
 
     with Run("run").ledger() as ledger:
         trials = ledger.trials()
     assert {trial.state for trial in trials} == {"completed"}
     assert all(0.8 < trial.validation < 1 for trial in trials)
     assert len({trial.architecture_sha256 for trial in trials}) > 1
+    for trial in trials:
+        before, ratio = 1 / (1 + trial.metrics["loss"]), trial.num_parameters / 200
+        assert trial.reward == pytest.approx(before * ratio ** (-0.5 if ratio > 1 else -0.07))
