@@ -93,3 +93,10 @@ def test_unknown_cost_is_refused_with_those_there_are():
 def test_nothing_is_the_cheapest_of_a_search_that_has_completed_nothing():
     with pytest.raises(UnknownCost, match="none, for no trial is completed yet"):
         numbers([of(1, None, 5, state="infeasible", reward=0.0)])
+
+
+def test_metric_by_the_name_of_a_column_is_not_taken_for_it():
+    own = {"seconds": 1.0, "num_parameters": 1.0}
+    trials = [of(1, 0.9, 7, seconds=3.0, metrics=own), of(2, 0.8, 5, seconds=2.0, metrics={})]
+    assert numbers(trials, "seconds") == [2, 1]
+    assert numbers(trials) == [2, 1]
