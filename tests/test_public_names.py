@@ -5,7 +5,21 @@ import pytest
 
 import nasrl
 
-NAMES = ["Results", "Run", "RunError", "SearchSettings", "SettingsError", "load_settings"]
+NAMES = [
+    "AnchorDecision",
+    "ChoiceSpace",
+    "Choose",
+    "Decision",
+    "Infeasible",
+    "Outcome",
+    "Results",
+    "Run",
+    "RunError",
+    "SearchSettings",
+    "SettingsError",
+    "Space",
+    "load_settings",
+]
 
 
 def test_face_exports_these_names_and_no_others():

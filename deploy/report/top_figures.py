@@ -117,7 +117,7 @@ def lead(facts: Facts, baseline: Facts, k: int) -> Curve:
 def signed(lead: float, metric: Metric) -> str:
     """Give a lead as people read it.
 
-    >>> signed(-0.0125, Metric("accuracy", ".1%"))
+    >>> signed(-0.0125, Metric("accuracy", ".1%", is_higher_better=True))
     '−1.2%'
     """
     sign = "\N{MINUS SIGN}" if lead < 0 else "+"
