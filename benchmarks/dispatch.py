@@ -191,12 +191,11 @@ def main() -> None:
     """Simulate, and print the tables."""
     parser = argparse.ArgumentParser(description="Rounds of children, or one by one?")
     parser.add_argument("--short", action="store_true", help="K = 20, and fewer trials and seeds")
-    parser.add_argument("--trials", type=int, default=12_800)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, help="12,800; 640 if --short")
+    parser.add_argument("--seeds", type=int, help="3; 2 if --short")
     arguments = parser.parse_args()
-    num_replicas, num_trials, num_seeds = 100, arguments.trials, arguments.seeds
-    if arguments.short:
-        num_replicas, num_trials, num_seeds = 20, 640, 2
+    num_replicas, num_trials, num_seeds = (20, 640, 2) if arguments.short else (100, 12_800, 3)
+    num_trials, num_seeds = arguments.trials or num_trials, arguments.seeds or num_seeds
     torch.set_num_threads(1)
     begin = time.perf_counter()
     setup = Setup(
