@@ -14,14 +14,14 @@ SMALLEST = {
     "parameter_server": ["--parameters", "10000", "--rounds", "1", "--seconds", "0.2"],
     "child_training": ["--networks", "six-layers", "--rounds", "1", "--seconds", "0.2"],
     "orchestration": ["--rounds", "1", "--free-trials", "60", "--real-trials", "4"],
-    "dispatch": ["--short", "--trials", "400", "--seeds", "1"],
+    "dispatch": ["--short", "--trials", "240", "--seeds", "2"],
     "layout": ["--short"],
     "ledger": ["--quick", "--sizes", "1000"],
     "recurrent_cells": ["--sizes", "1m", "--cells", "NASCell", "--rounds", "1"],
     "sample_efficiency": ["--quick"],
 }
-# They start searches, or servers of several kinds.
-MINUTES = ("learning", "parameter_server", "orchestration", "layout")
+# They start searches, or servers of several kinds, or simulate for a minute.
+MINUTES = ("learning", "parameter_server", "orchestration", "dispatch", "layout")
 
 
 @pytest.mark.parametrize(
