@@ -46,6 +46,7 @@ bench: .venv/installed-dev
 	.venv/bin/python benchmarks/layout.py --short
 	.venv/bin/python benchmarks/ledger.py --quick
 	.venv/bin/python benchmarks/recurrent_cells.py --sizes 1m --rounds 3
+	.venv/bin/python benchmarks/sample_efficiency.py
 
 # The reference of settings, from the models that read them.
 docs: .venv/installed
