@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--sharing", choices=["kind", "position"], nargs="+", default=["kind"])
     parser.add_argument("--num-replicas", type=int, nargs="+", default=[1], metavar="K")
     parser.add_argument("--per-replica", type=int, nargs="+", default=[4], metavar="M")
+    parser.add_argument("--correction", choices=["none", "clip"], nargs="+", default=["none"])
     parser.add_argument("--seeds", type=int, default=10, help="searches of each point")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2))
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
@@ -45,19 +46,21 @@ def main() -> None:
         parser.error(f"--seeds {given.seeds}: must be at most {FIRST_SEED}; others are to judge by")
     points = [
         Searcher(
-            f"rate {rate:g}, decay {decay:g}, bonus {bonus:g}, {sharing}, K {replicas}, m {size}",
+            f"rate {rate:g}, decay {decay:g}, bonus {bonus:g}, {sharing}, K {replicas}, m {size}, "
+            f"{correction}",
             "reinforce",
-            small_layout(rate, replicas, size, decay),
+            small_layout(rate, replicas, size, decay, correction == "clip"),
             PolicySettings(sharing=sharing),
             LearningSettings(entropy_bonus=bonus),
         )
-        for rate, decay, bonus, sharing, replicas, size in product(
+        for rate, decay, bonus, sharing, replicas, size, correction in product(
             given.learning_rates,
             given.baseline_decays,
             given.entropy_bonuses,
             given.sharing,
             given.num_replicas,
             given.per_replica,
+            given.correction,
         )
     ]
     path = given.nasbench_macro

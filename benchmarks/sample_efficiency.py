@@ -134,13 +134,7 @@ def rows_of(
             )
     order = [(table.name, budget) for table in tables for budget in budgets]
     rows.sort(key=lambda row: order.index((row["table"], row["budget"])))  # stable
-    first: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in rows:
-        other = first.setdefault((row["table"], row["budget"]), row)
-        best, others = ([each["best_found"] for each in r["of_seeds"]] for r in (row, other))
-        ahead = [one - another for one, another in zip(best, others, strict=True)]
-        row["ahead"], row["ahead_interval"] = mean(ahead), interval(ahead)
-        row["num_better"] = sum(one > other["best_found"] for one in best)
+    _compare(rows)
     return rows
 
 
@@ -148,21 +142,40 @@ def printed(rows: Sequence[dict[str, Any]], num_seeds: int) -> str:
     """Give the rows as a Markdown table."""
     lines = [
         "| table | trials | strategy | found, % (95 % of its mean) | regret | ahead of random "
-        f"| better, of {num_seeds} | best of ten, % | reward, last {NUM_LAST} | distinct |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| better, of {num_seeds} | best of ten, % | ahead of random | reward, last {NUM_LAST} "
+        "| distinct |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         low, high = (100 * bound for bound in row["interval"])
-        behind, before = (100 * bound for bound in row["ahead_interval"])
-        is_compared = (behind, before) != (0.0, 0.0)
-        ahead = f"{100 * row['ahead']:+.2f} ({behind:+.2f} to {before:+.2f})" if is_compared else ""
         lines.append(
             f"| {row['table']} | {row['budget']} | {row['strategy']} "
             f"| {100 * row['best_found']:.2f} ({low:.2f} to {high:.2f}) "
-            f"| {100 * row['regret']:.2f} | {ahead} | {row['num_better']} "
-            f"| {100 * row['best_of_ten']:.2f} | {row['last_reward']:.3f} | {row['distinct']:.0%} |"
+            f"| {100 * row['regret']:.2f} | {_ahead(row, 'best_found')} | {row['num_better']} "
+            f"| {100 * row['best_of_ten']:.2f} | {_ahead(row, 'best_of_ten')} "
+            f"| {row['last_reward']:.3f} | {row['distinct']:.0%} |"
         )
     return "\n".join(lines)
+
+
+def _compare(rows: Sequence[dict[str, Any]]) -> None:
+    """Add to each row how it stands beside the first of its table and budget."""
+    first: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rows:
+        other = first.setdefault((row["table"], row["budget"]), row)
+        for figure in ("best_found", "best_of_ten"):
+            pairs = zip(row["of_seeds"], other["of_seeds"], strict=True)
+            ahead = [one[figure] - another[figure] for one, another in pairs]
+            row[f"{figure}_ahead"], row[f"{figure}_ahead_interval"] = mean(ahead), interval(ahead)
+        found = [each["best_found"] for each in row["of_seeds"]]
+        row["num_better"] = sum(each > other["best_found"] for each in found)
+
+
+def _ahead(row: dict[str, Any], figure: str) -> str:
+    low, high = (100 * bound for bound in row[f"{figure}_ahead_interval"])
+    if low == high == 0:  # the first strategy
+        return ""
+    return f"{100 * row[f'{figure}_ahead']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def main() -> None:

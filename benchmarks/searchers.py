@@ -57,10 +57,11 @@ def small_layout(
     num_replicas: int = 1,
     per_replica: int = 4,
     baseline_decay: float = 0.9,
+    is_corrected: bool = False,
 ) -> Layout:
     """Give the layout of a search of a few children at a time, with Adam."""
     optimizer = AdamSettings(learning_rate=learning_rate)
-    return Layout(num_replicas, per_replica, baseline_decay, optimizer=optimizer)
+    return Layout(num_replicas, per_replica, baseline_decay, is_corrected, optimizer)
 
 
 # Others are compared with the first. docs/recommended-settings.md has how these came to be.
