@@ -25,7 +25,7 @@ import multiprocessing
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
@@ -173,7 +173,7 @@ def _compare(rows: Sequence[dict[str, Any]]) -> None:
 
 def _ahead(row: dict[str, Any], figure: str) -> str:
     low, high = (100 * bound for bound in row[f"{figure}_ahead_interval"])
-    if low == high == 0:  # the first strategy
+    if low == high == 0:  # the first strategy, or one that found the same
         return ""
     return f"{100 * row[f'{figure}_ahead']:+.2f} ({low:+.2f} to {high:+.2f})"
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", metavar="NAME", help="beside random; else all")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2))
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
-    parser.add_argument("--quick", action="store_true", help="two seeds, 20 trials: does it run?")
+    parser.add_argument("--quick", action="store_true", help="two seeds, 60 trials: does it run?")
     arguments = parser.parse_args()
     names = [searcher.name for searcher in SEARCHERS]
     if unknown := set(arguments.strategies or ()) - set(names):
@@ -202,7 +202,8 @@ def main() -> None:
         tables.append(NetworkTable.nasbench_macro(arguments.nasbench_macro))
     budgets, num_seeds = sorted(arguments.budgets), arguments.seeds
     if arguments.quick:
-        budgets, num_seeds = [20], 2
+        budgets, num_seeds = [60], 2
+        searchers = [replace(searcher, at_least=1, at_most=60) for searcher in searchers]
     seeds = range(FIRST_SEED, FIRST_SEED + num_seeds)
     rows = rows_of(tables, searchers, budgets, seeds, arguments.processes)
     if arguments.json:
