@@ -47,6 +47,7 @@ bench: .venv/installed-dev
 	.venv/bin/python benchmarks/ledger.py --quick
 	.venv/bin/python benchmarks/recurrent_cells.py --sizes 1m --rounds 3
 	.venv/bin/python benchmarks/sample_efficiency.py
+	.venv/bin/python benchmarks/system_search.py
 
 # The reference of settings, from the models that read them.
 docs: .venv/installed

@@ -19,9 +19,10 @@ SMALLEST = {
     "ledger": ["--quick", "--sizes", "1000"],
     "recurrent_cells": ["--sizes", "1m", "--cells", "NASCell", "--rounds", "1"],
     "sample_efficiency": ["--quick"],
+    "system_search": ["--strategies", "recommended", "--seeds", "1", "--trials", "16"],
 }
 # They start searches, or servers of several kinds, or simulate for a minute.
-MINUTES = ("learning", "parameter_server", "orchestration", "dispatch", "layout")
+MINUTES = ("learning", "parameter_server", "orchestration", "dispatch", "layout", "system_search")
 
 
 @pytest.mark.parametrize(
