@@ -53,7 +53,7 @@ def run(example: Path, changes: Sequence[str], folder: Path) -> Run:
     command = [sys.executable, "-m", "nasrl", "search", str(example / "search.yaml"), *given]
     ended = subprocess.run(
         [*command, "--run-dir", str(folder)],
-        cwd=folder.parent,
+        cwd=example,
         capture_output=True,
         text=True,
         check=False,
