@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 import torch
-from ray._private.node import Node as RayNode
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deploy.autoscaler import has_autoscaler
@@ -86,9 +85,9 @@ def cluster(
             try:
                 _init(address)
             except RuntimeError as error:
-                _end_half_started(error)
-                if address != "local":
+                if address != "local" or ray.is_initialized():
                     raise
+                _end_half_started(error)
                 # Rarely one of Ray's processes does not come up; the next time it does.
                 logger.warning("Ray did not start", exc_info=True)
                 say(f"Ray did not start, and is started once more: {summary_of(error)}")
@@ -133,9 +132,10 @@ def _init(address: str) -> None:
 def _end_half_started(error: BaseException) -> None:
     """End what Ray had started before it gave up: it leaves that to the end of this process."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        node = frame.f_locals.get("self")
-        if isinstance(node, RayNode):
-            node.kill_all_processes(check_alive=False)
+        # It is Ray's own object, whose name may change.
+        end_all = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
+        if end_all is not None:
+            end_all(check_alive=False)
             return
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,13 @@ def copy_code(paths: Sequence[Path], folder: Path) -> None:
     for path in paths:
         if path.is_dir():
             without = shutil.ignore_patterns("__pycache__", ".*")
-            shutil.copytree(path, folder / path.name, ignore=without)
+            shutil.copytree(path, folder / path.name, ignore=without, ignore_dangling_symlinks=True)
         else:
             shutil.copy2(path, folder)
+    # A search is gone on with from these: they outlive a power cut as its ledger does.
+    for copied in [folder, *folder.rglob("*")]:
+        descriptor = os.open(copied, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +18,7 @@ from controller.random_search import RandomSearch
 from controller.schedule import ScheduleSettings
 from deploy.settings import SearchSettings
 
-NUM_TRIED = 10  # lists of choices that are decoded before a search begins
+NUM_TRIED = 10  # lists, of the first depth and of the last, that are decoded before a search
 
 
 class CustomSearchSettings(SearchSettings):
@@ -79,24 +80,49 @@ class CustomSearchSettings(SearchSettings):
             )
         return self
 
+    # In the place of what is asked of other searches: an error in the space is told as what it is.
     @model_validator(mode="after")
-    def _space_and_trainer_can_be_used(self) -> Self:
-        task, uniform = self.task, RandomSearch(self.task.space, 1)
-        task.check_trainer()
-        depths = [self.depths.depth(1), self.deepest] * NUM_TRIED
+    def _something_is_decided(self) -> Self:
+        self.task.check_trainer()
+        self._check_options()
+        self._try_lists()
+        super()._something_is_decided()  # type: ignore[operator]
+        return self
+
+    def _check_options(self) -> None:
+        """Make paths absolute; refuse what a settings file would not give back as it is."""
+        for key, name in (("space", self.space), ("trainer", self.trainer)):
+            options: dict[str, Any] = getattr(self, f"{key}_options")
+            paths = with_paths(named(name, self._folders), options)
+            # A run directory that is resumed from elsewhere means the same.
+            options.update({n: str(path) for n, path in paths.items() if isinstance(path, Path)})
+            for option, value in options.items():
+                try:
+                    is_kept = json.loads(json.dumps(value, allow_nan=False)) == value
+                except (TypeError, ValueError):
+                    is_kept = False
+                if not is_kept:
+                    raise ValueError(
+                        f"{key}_options.{option}={value!r}: must be texts, finite numbers, true, "
+                        "false, null, and lists and mappings of these, with texts for keys"
+                    )
+
+    def _try_lists(self) -> None:
+        """Draw some lists, and decode them."""
+        task, depths = self.task, [self.depths.depth(1), self.deepest] * NUM_TRIED
+        uniform = RandomSearch(task.space, 1)
         generators = [np.random.default_rng([self.seed, number]) for number in range(len(depths))]
+        is_by_position = self.policy.sharing == "position"
         for depth, rollout in zip(depths, uniform.sample(depths, generators), strict=True):
             architecture = task.space.decode(rollout.choices, depth)
-            if isinstance(architecture, Undecodable):
+            if isinstance(architecture, Undecodable) and not architecture.is_refused:
                 raise ValueError(
-                    f"space={self.space}: decode({list(rollout.choices)}, depth={depth}) raised "
-                    f"{architecture.failure.reason}"
+                    f"space={self.space}: the list {list(rollout.choices)}, at depth {depth}, "
+                    f"raised {architecture.failure.reason}"
                 )
-        # A run directory that is resumed from elsewhere means the same.
-        for function, options in (
-            (self.space, self.space_options),
-            (self.trainer, self.trainer_options),
-        ):
-            paths = with_paths(named(function, self._folders), options)
-            options.update({n: str(path) for n, path in paths.items() if isinstance(path, Path)})
-        return self
+            positions = task.space.positions(depth) if is_by_position else ()
+            if is_by_position and len(positions) < len(rollout.choices):
+                raise ValueError(
+                    f"space={self.space}: positions({depth}) are {len(positions)}: must be as many "
+                    f"as the longest list has choices, and one has {len(rollout.choices)}"
+                )

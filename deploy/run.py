@@ -96,6 +96,14 @@ class Run:
         """
         try:
             path.mkdir(parents=True)
+        except FileExistsError as error:
+            raise RunError(
+                f"run directory {path} exists already; give another with --run-dir, or go on with "
+                "its search by --resume"
+            ) from error
+        except OSError as error:
+            raise RunError(f"run directory {path} cannot be made: {error}") from error
+        try:
             (path / "logs").mkdir()
             disk, file = Disk(), path / "settings.yaml"
             file.touch()
@@ -105,12 +113,8 @@ class Run:
                 (path / CODE_FOLDER).mkdir()
                 copy_code(settings.code, path / CODE_FOLDER)
             disk.sync_folder(path.parent)
-        except FileExistsError as error:
-            raise RunError(
-                f"run directory {path} exists already; give another with --run-dir, or go on with "
-                "its search by --resume"
-            ) from error
         except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
             raise RunError(f"run directory {path} cannot be made: {error}") from error
         return cls(path)
 

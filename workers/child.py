@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import socket
+import time
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,7 @@ class ChildWorker:
         """
         setup.enter(name, slot.num_gpus)
         self._objective = objective
+        self._began_at: float | None = None
         self._granted = GrantedDevice(slot, is_deterministic=task.is_deterministic)
         self._trainer = self._granted.fill(lambda device: task.trainer(data, device))
         # The trainer looks for cycles after each child; what is loaded by now has none to free.
@@ -60,6 +62,12 @@ class ChildWorker:
         """Say on which device of which host it trains, such as `gpu-3: cuda 0` or `here: cpu`."""
         return f"{socket.gethostname()}: {self._granted.name}"
 
+    @control
+    def seconds(self) -> float:
+        """Say for how long its child has been in training; 0 while it waits for the GPU."""
+        began_at = self._began_at
+        return 0.0 if began_at is None else time.monotonic() - began_at
+
     def train(self, child: Child, is_alone: bool = False) -> TrialResult:
         """Train and validate a child, and reward it by the objective.
 
@@ -68,7 +76,13 @@ class ChildWorker:
         is_alone: wait until no other child is on the GPU, and keep it so.
         """
         with self._granted.entered(is_alone=is_alone):
-            result = self._trainer.train(child.architecture, child.seed, partial(_log, child.trial))
+            self._began_at = time.monotonic()
+            try:
+                result = self._trainer.train(
+                    child.architecture, child.seed, partial(_log, child.trial)
+                )
+            finally:
+                self._began_at = None
         return self._objective.rewarded(result)
 
     def test(self, child: Child, test: Any) -> TrainedChild:

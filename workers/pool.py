@@ -15,7 +15,7 @@ import ray
 
 from child.result import TrialResult
 from controller.children import Child
-from workers.pulse import DEATHS, ProcessDied, Pulse
+from workers.pulse import DEATHS, START_TIMEOUT_S, ProcessDied, Pulse
 from workers.remote import result_of, summary_of
 from workers.slots import Slot
 
@@ -43,6 +43,7 @@ class _Worker:
     is_retry: bool = False  # after one that could not be constructed
     device: str = ""  # once it has said it
     asked: Any = None  # the reference to its device
+    asked_seconds: Any = None  # the reference to how long its child has trained
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,9 @@ class ChildPool:
         if self._clock() >= self._fill_at:
             for slot in (wanted - there).elements():
                 actor = self._spawn(slot)
-                pulse = Pulse(actor, self._clock)
+                # What it loads may take as long as a child.
+                start_s = max(START_TIMEOUT_S, self._time_limit_s or 0.0)
+                pulse = Pulse(actor, self._clock, start_timeout_s=start_s)
                 self._workers.append(_Worker(actor, slot, pulse, is_retry=bool(self._unborn)))
 
     @property
@@ -220,6 +223,9 @@ class ChildPool:
                 # Its node may not be what it has to be; another may be free later.
                 self._unborn = reason
                 self._fill_at = self._clock() + UNBORN_WAIT_S
+            elif isinstance(error, ProcessDied) and error.is_at_start and cause is None:
+                self._unborn = f"it took too long to begin: {reason}"
+                self._fill_at = self._clock() + UNBORN_WAIT_S
             elif isinstance(cause, ray.exceptions.ActorUnschedulableError):
                 self._fill_at = self._clock() + UNPLACED_WAIT_S
             return self._lose(worker, reason)
@@ -241,10 +247,11 @@ class ChildPool:
         child, limit_s = worker.child, self._time_limit_s
         if child is None or limit_s is None:
             return None
-        seconds = self._clock() - worker.began_at
-        # To be alone on a GPU it waits for others first, as long as these may take.
-        num_limits = 2 if child.trial in self._needs_to_be_alone else 1
-        if seconds <= num_limits * limit_s + GRACE_S:
+        if self._clock() - worker.began_at <= limit_s + GRACE_S:
+            return None
+        # It may have waited for the GPU first: only the worker knows.
+        seconds = _seconds_of(worker)
+        if seconds <= limit_s + GRACE_S:
             return None
         reason = f"time_limit_s={limit_s:g}: over, and it did not end; its process was ended"
         logger.warning("trial %d: %s", child.trial, reason)
@@ -287,6 +294,20 @@ def _lost(reason: str, seconds: float) -> TrialResult:
         seconds=seconds,
         reason=reason,
     )
+
+
+def _seconds_of(worker: _Worker) -> float:
+    """Give for how long a worker's child has trained, as it said last; waits never."""
+    if worker.asked_seconds is None:
+        worker.asked_seconds = worker.actor.seconds.remote()
+    if not ray.wait([worker.asked_seconds], timeout=0)[0]:
+        return 0.0
+    asked, worker.asked_seconds = worker.asked_seconds, None
+    try:
+        seconds: float = result_of(asked)
+    except ray.exceptions.RayError:
+        return 0.0  # its death is noticed elsewhere
+    return seconds
 
 
 def _ask_device(worker: _Worker) -> None:

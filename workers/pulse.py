@@ -51,14 +51,17 @@ class Pulse:
         clock: Callable[[], float] = time.monotonic,
         *,
         is_restarted: bool = False,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         """Ask for the first time.
 
         Args:
             is_restarted: whether Ray makes the actor again when its process dies.
+            start_timeout_s: how long it may take to answer for the first time.
         """
         self._actor = actor
         self._is_restarted = is_restarted
+        self._start_timeout_s = start_timeout_s
         self._clock = clock
         self.has_answered = False
         self._pid: int | None = None
@@ -87,7 +90,7 @@ class Pulse:
                     self._silent_since = now
         elif ray.wait([self._ping], timeout=0)[0]:
             self._take_answer(now)
-        limit_s = FROZEN_AFTER_S if self.has_answered else START_TIMEOUT_S
+        limit_s = FROZEN_AFTER_S if self.has_answered else self._start_timeout_s
         if self._silent_since is not None and now - self._silent_since > limit_s:
             ray.kill(self._actor, no_restart=not self._is_restarted)
             raise self._died(f"no answer within {limit_s:g} s; killed")

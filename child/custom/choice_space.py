@@ -121,6 +121,11 @@ class ChoiceSpace(ABC):
         try:
             self.write(Choose(choices, depth, self.choices))
         except _Open as found:
+            if self.longest is not None and len(choices) >= self.longest:
+                raise ValueError(
+                    f"longest={self.longest}: a list goes on after so many choices; set it to the "
+                    "most that one can have"
+                ) from None
             return found.decision
         return None
 

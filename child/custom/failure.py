@@ -31,7 +31,7 @@ class Failure:
             each.stack = traceback.StackSummary.from_list(
                 [frame for frame in each.stack if Path(frame.filename).parent != own]
             )
-        said = str(error).strip().splitlines()
+        said = _said(error).strip().splitlines()
         name = type(error).__name__
         reason = f"{name}: {said[0]}" if said else name
         if len(reason) > MAX_REASON:
@@ -44,7 +44,20 @@ class Failure:
             # A message may be of any length.
             half = MAX_TRACEBACK // 2
             text = f"{text[:half]}\n[...]\n{text[-half:]}"
-        return cls(reason, text)
+        return cls(storable(reason), storable(text))
+
+
+def storable(text: str) -> str:
+    """Give a text that every database takes: without halves of characters, and without NUL."""
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return whole.replace("\0", "\\0")
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 (an error may be of any kind)
+        return "(what it says cannot be printed)"
 
 
 def _is_users(frame: traceback.FrameSummary) -> bool:

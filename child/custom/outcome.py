@@ -37,7 +37,7 @@ class Outcome:
             OutcomeError: it is neither, or a figure of it is not what it must be.
         """
         outcome = returned if isinstance(returned, Outcome) else cls(returned)
-        reward = _number("reward", outcome.reward)
+        reward = number("reward", outcome.reward)
         if reward < 0:
             raise OutcomeError(
                 f"reward={reward:g}: must be at least 0, the reward of a child that cannot be "
@@ -51,20 +51,33 @@ class Outcome:
         validation = outcome.validation
         return cls(
             reward,
-            reward if validation is None else _number("validation", validation),
-            int(_number("num_parameters", outcome.num_parameters)),
-            {str(name): _number(name, figure) for name, figure in outcome.metrics.items()},
+            reward if validation is None else number("validation", validation),
+            _count("num_parameters", outcome.num_parameters),
+            {str(name): number(name, figure) for name, figure in outcome.metrics.items()},
         )
 
 
-def _number(name: str, value: Any) -> float:
-    """Give a figure as a plain number; numpy's and torch's are taken, too."""
+def _count(name: str, value: Any) -> int:
+    count = number(name, value)
+    if not 0 <= count < 2**63:
+        raise OutcomeError(f"{name}={count:g}: must be at least 0, and below 2**63")
+    return int(count)
+
+
+def number(name: str, value: Any) -> float:
+    """Give a figure as a plain number; numpy's and torch's are taken, too.
+
+    Raises:
+        OutcomeError: it is none, or not finite.
+    """
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        plain = float(value)
+    except (TypeError, ValueError, OverflowError):
         raise OutcomeError(
             f"{name}={value!r:.200}: must be a number, or, to say more, a nasrl.Outcome"
         ) from None
-    if not math.isfinite(number):
-        raise OutcomeError(f"{name}={number}: must be finite")
-    return number
+    if not math.isfinite(plain):
+        raise OutcomeError(f"{name}={plain}: must be finite")
+    return plain

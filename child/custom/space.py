@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from child.custom.failure import Failure
+from child.custom.failure import Failure, storable
+from child.result import Infeasible
 from child.space import AnchorDecision, Architecture, Decision, Space
 
 T = TypeVar("T")
 
-MAX_DECISIONS = 10_000
+MAX_DECISIONS = 2000
+MAX_ENDS = 1000
 
 
 class SpaceError(ValueError):
     """A space breaks its laws, or an error was raised in it; the message says where."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CustomArchitecture:
     """What a space of the user's decodes to; in a JSON object it is under the key architecture.
 
-    value: what the trainer takes. described: the same as JSON, sorted.
+    value: what the trainer takes. described: the same as JSON, sorted. text: as it prints.
     """
 
     value: Any
     described: str
+    text: str
 
     @classmethod
     def of(cls, value: Any) -> CustomArchitecture:
         """Take whatever a space decodes to.
 
         Raises:
-            TypeError, ValueError: JSON cannot hold it.
+            Exception: JSON cannot hold it, it cannot be printed, or does not survive the way to
+                another process.
         """
         has_own = callable(getattr(value, "to_json", None))
         plain = value.to_json() if has_own else value
-        return cls(value, json.dumps(plain, sort_keys=True, default=_plain, allow_nan=False))
+        described = json.dumps(plain, sort_keys=True, default=_plain, allow_nan=False)
+        pickle.loads(pickle.dumps(value))  # noqa: S301 (our own)
+        return cls(value, described, storable(str(value)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CustomArchitecture) and self.described == other.described
@@ -48,7 +55,7 @@ class CustomArchitecture:
         return hash(self.described)
 
     def __str__(self) -> str:
-        return str(self.value)
+        return self.text
 
     def to_json(self) -> dict[str, Any]:
         return {"architecture": json.loads(self.described)}
@@ -56,13 +63,21 @@ class CustomArchitecture:
 
 @dataclass(frozen=True)
 class Undecodable:
-    """In place of an architecture, where decoding a complete list raised an error.
+    """In place of an architecture, where the space raised an error.
 
-    choices: the list.
+    choices: the list. is_refused: the space itself has raised `Infeasible`.
     """
 
     choices: tuple[int, ...]
     failure: Failure
+    is_refused: bool = False
+
+    @classmethod
+    def of(cls, choices: Sequence[int], error: BaseException) -> Undecodable:
+        """Take what was raised for a list."""
+        if isinstance(error, Infeasible):
+            return cls(tuple(choices), Failure(storable(str(error)), ""), is_refused=True)
+        return cls(tuple(choices), Failure.of(error))
 
     def __str__(self) -> str:
         return f"cannot be decoded: {list(self.choices)}"
@@ -72,7 +87,11 @@ class Undecodable:
 
 
 class CustomSpace:
-    """Keeps what a space of the user's does to `child.space.Space`, and its errors in words."""
+    """Keeps what a space of the user's does to `child.space.Space`, and its errors in words.
+
+    A list for which the space raises an error, or breaks a law, ends there, and decodes to
+    `Undecodable`: that trial is infeasible, and the search goes on.
+    """
 
     def __init__(self, space: Space, name: str) -> None:
         """Wrap a space.
@@ -91,11 +110,14 @@ class CustomSpace:
                 )
         self._space = space
         self._name = name
-        self._decisions = self._asked("decisions", lambda: tuple(space.decisions))
         self._has_anchors = self._asked("has_anchors", lambda: bool(space.has_anchors))
+        declared = self._asked("decisions", lambda: tuple(space.decisions))
+        self._decisions = tuple(map(self._checked, declared))
         kinds = [decision.kind for decision in self._decisions]
         if len(set(kinds)) < len(kinds):
             raise SpaceError(f"{name}: decisions are of {kinds}: must be one for each kind")
+        # Of lists that an error ended, by their depth.
+        self._ends: dict[tuple[int, tuple[int, ...]], Undecodable] = {}
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -112,35 +134,63 @@ class CustomSpace:
         return self._asked(f"positions({depth})", lambda: self._space.positions(depth))
 
     def next_decision(self, choices: Sequence[int], depth: int) -> Decision | AnchorDecision | None:
-        call = f"next_decision({list(choices)}, depth={depth})"
-        if len(choices) > MAX_DECISIONS:
-            raise SpaceError(
-                f"{self._name}: a list has more than {MAX_DECISIONS:,} choices, and no end: "
-                "next_decision must give None when it is complete"
-            )
-        decision = self._asked(call, lambda: self._space.next_decision(choices, depth))
+        try:
+            decision = self._space.next_decision(choices, depth)
+            self._check_decision(decision, len(choices))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever it is, it is the trial's)
+            if len(self._ends) >= MAX_ENDS:
+                self._ends.clear()
+            self._ends[depth, tuple(choices)] = Undecodable.of(choices, error)
+            return None
+        # The space's own may be of types that another process does not know.
         if isinstance(decision, AnchorDecision):
-            is_known = self._has_anchors
-        else:
-            is_known = decision is None or decision in self._decisions
-        if not is_known:
-            raise SpaceError(
-                f"{self._name}: {call} gave {decision}: must be None, or one of its decisions, "
-                f"{list(self._decisions)}, or an anchor point if it has_anchors"
-            )
-        return decision
+            return AnchorDecision(int(decision.num_earlier))
+        return None if decision is None else Decision(str(decision.kind), decision.num_choices)
 
     def decode(self, choices: Sequence[int], depth: int) -> Architecture:
         """Give an architecture; `Undecodable` where the space raises an error."""
+        if (end := self._ends.get((depth, tuple(choices)))) is not None:
+            return end
         try:
             return CustomArchitecture.of(self._space.decode(choices, depth))
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is the trial's)
-            return Undecodable(tuple(choices), Failure.of(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (as above)
+            return Undecodable.of(choices, error)
+
+    def _check_decision(self, decision: Any, number: int) -> None:
+        if number > MAX_DECISIONS:
+            raise SpaceError(
+                f"a list has more than {MAX_DECISIONS:,} choices, and no end: next_decision must "
+                "give None when it is complete"
+            )
+        if isinstance(decision, AnchorDecision):
+            is_known = self._has_anchors and decision.num_earlier <= number
+        else:
+            said = getattr(decision, "kind", None), getattr(decision, "num_choices", None)
+            is_known = decision is None or said in {
+                (d.kind, d.num_choices) for d in self._decisions
+            }
+        if not is_known:
+            raise SpaceError(
+                f"next_decision gave {decision}: must be None, or one of its decisions, "
+                f"{list(self._decisions)}, or an anchor point if it has_anchors"
+            )
+
+    def _checked(self, decision: Any) -> Decision:
+        kind, number = getattr(decision, "kind", None), getattr(decision, "num_choices", 0)
+        # A policy has weights of that name, and a row of the ledger has it.
+        if type(kind) is not str or not kind or "." in kind:
+            raise SpaceError(
+                f"{self._name}: a decision is of the kind {kind!r}: must be a plain text without "
+                "dots"
+            )
+        if type(number) is not int or number < 1:
+            raise SpaceError(f"{self._name}: {kind} has {number} choices: must be at least 1")
+        return Decision(kind, number)
 
     def _asked(self, what: str, ask: Callable[[], T]) -> T:
         try:
             return ask()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SpaceError(f"{self._name}: {what} raised {Failure.of(error).reason}") from error
 
 

@@ -19,6 +19,9 @@ from child.custom.trainer import CustomTrainer
 from child.custom.training_settings import CustomTrainingSettings
 from child.metric import Metric
 
+# What a trainer is given by name, beside its options.
+_GIVEN = {"device", "seed", "report"}
+
 
 @dataclass(frozen=True, eq=False)
 class CustomTask:
@@ -106,36 +109,49 @@ def with_paths(function: Callable[..., Any], options: Mapping[str, Any]) -> dict
     >>> with_paths(train, {"table": "/data/table.csv"})
     {'table': PosixPath('/data/table.csv')}
     """
-    called = vars(function).get("__init__") if isinstance(function, type) else function
+    called = _of_objects(function, "__init__") if isinstance(function, type) else function
     try:
         wanted = typing.get_type_hints(called)
-    except (NameError, TypeError, AttributeError):
-        wanted = {}  # imported for type checkers alone
+    except Exception:  # noqa: BLE001 (annotations may be of any kind, and are for others)
+        wanted = {}
     return {
         name: Path(value).expanduser().absolute()
-        if wanted.get(name) == Path and isinstance(value, str)
+        if isinstance(value, str) and Path in (wanted.get(name), *typing.get_args(wanted.get(name)))
         else value
         for name, value in options.items()
     }
 
 
+def _of_objects(kind: type, method: str) -> Any:
+    """Give a method of a class's objects as it is written down; None where there is none."""
+    return next((vars(each)[method] for each in kind.__mro__ if method in vars(each)), None)
+
+
 def _check_trainer(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    call = {"device": None, "seed": 0, "report": None}
     if not isinstance(function, type):
-        _check_call(function, ["architecture"], {**call, **options})
+        if taken := sorted(_GIVEN & set(options)):
+            raise CodeError(
+                f"trainer_options have {', '.join(taken)}, which nasrl gives itself: give them "
+                "other names"
+            )
+        _check_call(function, ["architecture"], {**dict.fromkeys(_GIVEN), **options})
         return
     _check_call(function, [], options)
-    of_objects = vars(function).get("__call__")
-    if not inspect.isfunction(of_objects):
+    trains = _of_objects(function, "__call__")
+    if not callable(trains):
         raise CodeError("is a class without __call__, which trains a child: must have it")
-    _check_call(of_objects, ["self", "architecture"], call)
+    _check_call(trains, ["self", "architecture"], dict.fromkeys(_GIVEN))
 
 
 def _check_call(
     function: Callable[..., Any], positional: list[str], options: Mapping[str, Any]
 ) -> None:
     try:
-        inspect.signature(function).bind(*positional, **options)
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # one that does not say what it takes
+    try:
+        signature.bind(*positional, **options)
     except TypeError as error:
-        given = ", ".join([*positional, *(f"{name}=" for name in options)])
+        given = ", ".join([*positional, *(f"{name}=" for name in sorted(options))])
         raise CodeError(f"must take ({given}): {error}") from error

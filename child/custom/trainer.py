@@ -6,13 +6,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 
-from child.custom.failure import Failure
-from child.custom.outcome import Outcome, OutcomeError
+from child.custom.failure import Failure, storable
+from child.custom.outcome import Outcome, OutcomeError, number
 from child.custom.space import CustomArchitecture, Undecodable
 from child.custom.training_settings import CustomTrainingSettings
 from child.memory import forget_locals, is_device_lost, is_out_of_memory, release
@@ -28,7 +29,7 @@ class _TimeIsOver(BaseException):
 class CustomTrainer:
     """Calls a function for each child; see `child.trainer.Trainer`.
 
-    Whatever the function raises makes the child infeasible, and nothing else; SystemExit, too. What
+    Whatever the function raises makes the child infeasible, and nothing else, SystemExit too. What
     the process does not survive, and a function that neither returns nor reports, is left to
     whoever watches it.
     """
@@ -78,16 +79,15 @@ class CustomTrainer:
 
         def report(figure: float) -> None:
             """Take note of the validation figure after an epoch."""
-            validations.append(float(figure))
-            seconds = self._clock() - start
+            validations.append(number("report", figure))
             text = metric.text(validations[-1])
-            say(f"epoch {len(validations)}: {metric.name} {text}, {seconds:.1f} s")
-            limit = self._settings.time_limit_s
+            say(f"epoch {len(validations)}: {metric.name} {text}, {self._clock() - start:.1f} s")
+            check_time(f"in epoch {len(validations)}")
+
+        def check_time(where: str) -> None:
+            limit, seconds = self._settings.time_limit_s, self._clock() - start
             if limit is not None and seconds > limit:
-                raise _TimeIsOver(
-                    f"time_limit_s={limit:g}: over after {seconds:.1f} s, in epoch "
-                    f"{len(validations)}"
-                )
+                raise _TimeIsOver(f"time_limit_s={limit:g}: over after {seconds:.1f} s, {where}")
 
         if isinstance(architecture, Undecodable):
             return infeasible(architecture.failure.reason, architecture.failure.traceback)
@@ -100,12 +100,13 @@ class CustomTrainer:
                 device=self._device,
                 seed=seed,
                 report=report,
-                **self._options,
+                **deepcopy(self._options),
             )
             outcome = Outcome.of(returned)
+            check_time("as it ended")
         except (_TimeIsOver, Infeasible, OutcomeError) as error:
-            return infeasible(str(error) or type(error).__name__)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            return infeasible(storable(str(error) or type(error).__name__))
+        except BaseException as error:
             if is_device_lost(error):
                 raise  # the process cannot go on
             failure, is_memory = Failure.of(error), is_out_of_memory(error, self._device)

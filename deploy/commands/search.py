@@ -113,7 +113,11 @@ def search(
                 run_dir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}", chosen
             )
             if chosen.code:
-                chosen = run.settings  # with the code that was copied there
+                try:
+                    chosen = run.settings  # with the code that was copied there
+                except SettingsError:
+                    run.discard_if_empty()
+                    raise
     except (SettingsError, RunError, UnusableDatabase) as error:
         raise UserMistake(str(error)) from error
     console = Console()

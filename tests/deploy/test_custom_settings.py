@@ -11,7 +11,7 @@ import torch
 from support.own_search import SPACE, TRAINING, write_own_search
 
 from deploy.custom_settings import CustomSearchSettings
-from deploy.run import NoNetworks, Run
+from deploy.run import NoNetworks, Run, RunError
 from deploy.settings_file import SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("own_modules")
@@ -96,6 +96,10 @@ def test_settings_read_back_are_the_same(file, tmp_path):
         ("space_options.size=3", "space=my_space:Space: cannot be made: TypeError: "),
         ("trainer=my_training:short", "trainer=my_training:short: must take (architecture, device"),
         ("trainer=my_training:Lazy", "is a class without __call__, which trains a child"),
+        ("trainer_options.seed=3", "trainer_options have seed, which nasrl gives itself"),
+        ("trainer_options.table={1: 2}", "trainer_options.table={1: 2}: must be texts, finite"),
+        ("trainer_options.table=2024-01-01", "trainer_options.table=datetime.date(2024, 1, 1)"),
+        ("trainer_options.table=.inf", "trainer_options.table=inf: must be texts, finite"),
         ("trainer=my_training:Trainer", "must take (): missing a required argument: 'rate'"),
         ("trainer_options.rate=3", "got an unexpected keyword argument 'rate'"),
         ("training.time_limit_s=0", "training.time_limit_s=0: must be greater than 0"),
@@ -120,10 +124,11 @@ def test_a_space_without_a_trainer_is_no_image_search(file):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        ("raise SystemExit(3)", "raised SystemExit: 3 (my_space.py, line "),
         ("return {choose('units')}", "}: must be a value that JSON can hold, a dataclass"),
-        ("return choose('unit')", "next_decision([], depth=1) raised ValueError: choose('unit')"),
+        ("return choose('unit')", "the list [], at depth 1, raised ValueError: choose('unit')"),
         ("return 1", "there is nothing to decide"),
-        ("choose('units'); 1 / 0", "depth=1) raised ZeroDivisionError: division by zero"),
+        ("choose('units'); 1 / 0", "at depth 1, raised ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_space_that_does_not_work_is_refused_before_anything_starts(file, body, said):
@@ -133,6 +138,40 @@ def test_a_space_that_does_not_work_is_refused_before_anything_starts(file, body
     with pytest.raises(SettingsError) as refusal:
         load_settings(file)
     assert said in str(refusal.value)
+
+
+def test_a_trainer_may_inherit_how_it_is_called_and_take_a_path_or_none(file, tmp_path):
+    text = (
+        TRAINING
+        + """
+class Heir(Trainer):
+    def __init__(self, table: Path | None = None):
+        self.rate = 0.5
+"""
+    )
+    (file.parent / "my_training.py").write_text(text)
+
+    settings = load_settings(file, ["trainer=my_training:Heir", "trainer_options.table=/a/b.csv"])
+
+    trainer = settings.task.trainer(None, torch.device("cpu"))
+    assert trainer.train(settings.task.space.decode([0, 0], 1), 0, print).reward == 0.5
+
+
+def test_positions_that_are_too_few_are_told_before_the_search(file):
+    text = SPACE.replace("longest = 2", "longest = 1")
+    (file.parent / "my_space.py").write_text(text)
+
+    with pytest.raises(SettingsError, match="longest=1: a list goes on after so many choices"):
+        load_settings(file, ["policy.sharing=position"])
+
+
+def test_a_run_directory_that_cannot_have_the_code_is_not_left_behind(file, tmp_path, monkeypatch):
+    settings = load_settings(file)
+    (file.parent / "my_training.py").unlink()
+
+    with pytest.raises(RunError, match="cannot be made"):
+        Run.create(tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
 
 
 def test_who_asks_for_networks_is_told_who_has_them(file, tmp_path):

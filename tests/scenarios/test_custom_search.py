@@ -20,10 +20,14 @@ import os, sys, time
 from nasrl import ChoiceSpace, Infeasible, Outcome
 
 class Deeds(ChoiceSpace):
-    choices = {"deed": ["train", "raise", "hang", "nan", "print", "leave", "die", "refuse"]}
+    choices = {"deed": ["train", "raise", "hang", "nan", "print", "leave", "die", "refuse",
+                        "spoil"]}
 
     def write(self, choose):
-        return {"deed": choose("deed")}
+        deed = choose("deed")
+        if deed == "spoil":
+            raise KeyError("of a layer that has none")
+        return {"deed": deed}
 
 def train(architecture, *, device, seed, report):
     deed = architecture["deed"]
@@ -50,7 +54,7 @@ space: deeds:Deeds
 trainer: deeds:train
 strategy: random
 seed: 23
-num_trials: 14
+num_trials: 16
 num_replicas: 2
 num_shards: 1
 children: {per_replica: 2, num_cpus: 0.25, num_gpus: 0, max_deaths: 2}
@@ -64,10 +68,15 @@ REASONS = {
     "leave": "SystemExit: 3 (deeds.py, line ",
     "die": "its worker died 2 times",
     "refuse": "not worth a try",
+    "spoil": "KeyError: 'of a layer that has none' (deeds.py, line ",
 }
 
 
 pytestmark = pytest.mark.usefixtures("own_modules")
+
+
+def deed_of(trial):
+    return trial.architecture.get("architecture", {"deed": "spoil"})["deed"]
 
 
 def test_whatever_a_trainer_does_is_the_trials_and_the_search_ends_with_its_budget(
@@ -81,10 +90,10 @@ def test_whatever_a_trainer_does_is_the_trials_and_the_search_ends_with_its_budg
 
     with Run(run).ledger() as ledger:
         trials, pushes = ledger.trials(), ledger.pushes()
-    assert [trial.trial for trial in trials] == list(range(1, 15))
+    assert [trial.trial for trial in trials] == list(range(1, 17))
     deeds = Counter()
     for trial in trials:
-        deed = trial.architecture["architecture"]["deed"]
+        deed = deed_of(trial)
         deeds[deed] += 1
         assert trial.state == ("infeasible" if deed in REASONS else "completed"), trial
         assert trial.reason.startswith(REASONS.get(deed, "")), trial
@@ -94,11 +103,11 @@ def test_whatever_a_trainer_does_is_the_trials_and_the_search_ends_with_its_budg
         else:
             assert (trial.reward, trial.num_parameters) == (0.5, 7)
             assert trial.metrics == {"latency": 0.125}
-        assert bool(trial.traceback) == (deed in ("raise", "leave"))
+        assert bool(trial.traceback) == (deed in ("raise", "leave", "spoil"))
     assert set(deeds) == {*REASONS, "train", "print"}, deeds
-    assert sorted(number for push in pushes for number in push.trials) == list(range(1, 15))
+    assert sorted(number for push in pushes for number in push.trials) == list(range(1, 17))
     # What people look at afterwards.
-    failed = next(t.trial for t in trials if t.architecture["architecture"]["deed"] == "raise")
+    failed = next(t.trial for t in trials if deed_of(t) == "raise")
     capsys.readouterr()
     assert main(["show", str(run), str(failed)]) == 0
     shown = capsys.readouterr().out
@@ -110,7 +119,7 @@ def test_whatever_a_trainer_does_is_the_trials_and_the_search_ends_with_its_budg
     assert main(["export", str(run), "-o", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert said.count("its children are trained by a function of yours") == 2
-    assert len(Results(run).trials) == 14
+    assert len(Results(run).trials) == 16
 
 
 def test_example_of_a_table_of_tumours_learns_from_a_folder_of_its_own(tmp_path, monkeypatch):

@@ -102,3 +102,12 @@ def test_positions_need_the_longest_list():
     assert list(LayersSpace().positions(1)) == [frozenset(LayersSpace().decisions)] * 5
     with pytest.raises(ValueError, match="longest: must be set"):
         Skips().positions(1)
+
+
+def test_a_list_longer_than_the_longest_is_an_error():
+    class Short(LayersSpace):
+        longest = 4
+
+    with pytest.raises(ValueError, match="longest=4: a list goes on after so many choices"):
+        Short().next_decision([1, 1, 0, 1], 1)
+    assert LayersSpace().next_decision([1, 1, 0, 1], 1) == Decision("dropout", 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from child.custom.code import CodeError, files_of, named
@@ -31,9 +33,32 @@ def test_two_searches_of_one_process_have_each_their_own(tmp_path):
 
     of_one, of_two, again = (named("my_code:train", [folder]) for folder in (one, two, one))
 
-    # What is imported beside it comes from where sys.path says; its own module is exact.
-    assert of_one() == again() == 1
-    assert of_two.__code__.co_filename == f"{two}/my_code.py"
+    assert (of_one(), of_two(), again()) == (1, 2, 1)
+
+
+def test_so_have_two_with_packages(tmp_path):
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write(folder / "my_package", __init__="", part=f"NUMBER = {number}")
+        write(
+            folder / "my_package",
+            train="from my_package.part import NUMBER\ndef train():\n    return NUMBER",
+        )
+
+    found = [
+        named("my_package.train:train", [str(tmp_path / str(number))])() for number in (1, 2, 1)
+    ]
+
+    assert found == [1, 2, 1]
+
+
+def test_nothing_but_the_users_own_is_forgotten(tmp_path):
+    before = sys.modules["child.custom.code"], sys.modules["numpy"]
+    for number in (1, 2):
+        named("my_code:train", [write(tmp_path / str(number), my_code="def train(): pass")])
+
+    assert (sys.modules["child.custom.code"], sys.modules["numpy"]) == before
 
 
 def test_packages_and_modules_in_them_are_found(tmp_path):
@@ -53,6 +78,35 @@ def test_files_are_all_that_were_imported_from_the_same_folder(tmp_path):
     named("my_code:train", [folder])
 
     assert files_of(["my_code:train"]) == [tmp_path / "my_code.py", tmp_path / "my_part.py"]
+
+
+def test_what_is_imported_later_travels_too(tmp_path):
+    folder = write(
+        tmp_path,
+        my_code="def train():\n    from my_late.part import NUMBER\n    import json",
+        other="",
+    )
+    write(tmp_path / "my_late", __init__="", part="import my_last\nNUMBER = 1")
+    write(tmp_path, my_last="")
+
+    named("my_code:train", [folder])
+
+    assert [path.name for path in files_of(["my_code:train"])] == [
+        "my_code.py",
+        "my_last.py",
+        "my_late",
+    ]
+
+
+def test_our_own_packages_do_not_travel(tmp_path):
+    text = "import child.space, nasrl\ndef train(): pass"
+    folder = write(tmp_path, my_code=text)
+    for room in ("child", "nasrl"):
+        write(tmp_path / room, __init__="")
+
+    named("my_code:train", [folder])
+
+    assert files_of(["my_code:train"]) == [tmp_path / "my_code.py"]
 
 
 def test_what_is_installed_has_no_files_to_travel():

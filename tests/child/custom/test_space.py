@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pickle
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,6 +10,7 @@ from typing import ClassVar
 import pytest
 
 from child.custom.choice_space import ChoiceSpace
+from child.custom.failure import Failure
 from child.custom.space import (
     MAX_DECISIONS,
     CustomArchitecture,
@@ -16,6 +18,7 @@ from child.custom.space import (
     SpaceError,
     Undecodable,
 )
+from child.result import Infeasible
 from child.space import AnchorDecision, Decision
 
 
@@ -75,41 +78,146 @@ def test_an_error_in_decoding_is_kept_with_the_users_line():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (Decision("other", 2), "must be None, or one of its decisions, "),
-        (Decision("units", 3), "must be None, or one of its decisions, "),
-        ("units", "must be None, or one of its decisions, "),
-        (AnchorDecision(0), "or an anchor point if it has_anchors"),
-    ],
+    "given", [Decision("other", 2), Decision("units", 3), "units", AnchorDecision(0)]
 )
-def test_a_decision_that_was_not_declared_is_refused(given, said):
+def test_a_list_ends_at_a_decision_that_was_not_declared(given):
     class Odd(One):
         def next_decision(self, choices, depth):
             return given
 
-    with pytest.raises(SpaceError) as refusal:
-        CustomSpace(Odd(), "space=odd").next_decision([], 2)
-    assert str(refusal.value).startswith("space=odd: next_decision([], depth=2) gave ")
-    assert said in str(refusal.value)
+    space = CustomSpace(Odd(), "space=odd")
+
+    assert space.next_decision([1], 2) is None
+    architecture = space.decode([1], 2)
+    assert isinstance(architecture, Undecodable)
+    assert architecture.failure.reason.startswith("SpaceError: next_decision gave ")
+    # At another depth it may be another list.
+    assert "next_decision gave" not in str(space.decode([1], 1))
 
 
-def test_errors_of_the_space_are_told_by_the_call():
+def test_a_list_ends_where_the_space_raises_an_error_and_is_told_by_it():
     class Odd(One):
-        def next_decision(self, choices, depth):
-            return {}["next"]
+        def write(self, choose):
+            if choose("units") == 8:
+                return {}["next"]
+            return [choose("units")]
 
-    with pytest.raises(SpaceError, match=r"space=odd: next_decision\(\[0\], depth=1\) raised KeyE"):
-        CustomSpace(Odd(), "space=odd").next_decision([0], 1)
+    space = CustomSpace(Odd(), "space=odd")
+
+    assert space.next_decision([0], 1) == Decision("units", 2)
+    assert space.next_decision([1], 1) is None
+    architecture = space.decode([1], 1)
+    assert architecture.failure.reason.startswith("KeyError: 'next' (test_space.py, line ")
+    assert space.decode([0, 1], 1).value == [8]
 
 
-def test_a_list_without_an_end_is_refused():
+def test_an_architecture_that_the_space_refuses_has_its_reason_and_no_traceback():
+    class Choosy(One):
+        def write(self, choose):
+            if choose("units") == 8:
+                raise Infeasible("too wide")
+            return 4
+
+    space = CustomSpace(Choosy(), "space=choosy")
+
+    assert space.next_decision([1], 1) is None
+    refused = space.decode([1], 1)
+    assert (refused.is_refused, refused.failure) == (True, Failure("too wide", ""))
+
+
+def test_sys_exit_in_a_space_is_an_error_like_others():
+    class Leaving(One):
+        def write(self, choose):
+            raise SystemExit(3)
+
+    architecture = CustomSpace(Leaving(), "space=leaving").decode([1], 1)
+    assert architecture.failure.reason.startswith("SystemExit: 3")
+
+
+def test_a_list_without_an_end_ends():
     class Endless(One):
         def next_decision(self, choices, depth):
             return self.decisions[0]
 
-    with pytest.raises(SpaceError, match="has more than 10,000 choices, and no end"):
-        CustomSpace(Endless(), "space=endless").next_decision([0] * (MAX_DECISIONS + 1), 1)
+    space = CustomSpace(Endless(), "space=endless")
+
+    assert space.next_decision([0] * MAX_DECISIONS, 1) is not None
+    assert space.next_decision([0] * (MAX_DECISIONS + 1), 1) is None
+    said = space.decode([0] * (MAX_DECISIONS + 1), 1).failure.reason
+    assert "a list has more than 2,000 choices, and no end" in said
+
+
+class Kind(enum.StrEnum):
+    UNITS = "units"
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({Kind.UNITS: [4, 8]}, "must be a plain text without dots"),
+        ({"conv.size": [4, 8]}, "must be a plain text without dots"),
+        ({"": [4, 8]}, "must be a plain text without dots"),
+        ({3: [4, 8]}, "must be a plain text without dots"),
+        ({"units": []}, "space=odd: units has 0 choices: must be at least 1"),
+    ],
+)
+def test_kinds_are_plain_texts_with_something_to_choose(choices, said):
+    class Odd(One):
+        pass
+
+    Odd.choices = choices
+    with pytest.raises(SpaceError) as refusal:
+        CustomSpace(Odd(), "space=odd")
+    assert said in str(refusal.value)
+
+
+def test_decisions_of_types_of_the_users_become_ours():
+    class Mine(Decision):
+        pass
+
+    class Odd(One):
+        @property
+        def decisions(self):
+            return (Mine("units", 2),)
+
+        def next_decision(self, choices, depth):
+            return self.decisions[0]
+
+    space = CustomSpace(Odd(), "space=odd")
+
+    assert type(space.decisions[0]) is Decision
+    assert type(space.next_decision([], 1)) is Decision
+
+
+class Unprintable:
+    def to_json(self):
+        return {}
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class Unpicklable:
+    def to_json(self):
+        return {}
+
+    def __reduce__(self):
+        raise TypeError("cannot travel")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(Unprintable(), "no words"), (Unpicklable(), "cannot travel")]
+)
+def test_what_cannot_travel_or_be_printed_cannot_be_decoded(value, said):
+    class Odd(One):
+        def write(self, choose):
+            choose("units")
+            return value
+
+    architecture = CustomSpace(Odd(), "space=odd").decode([0], 1)
+
+    assert isinstance(architecture, Undecodable)
+    assert said in architecture.failure.reason
 
 
 def test_what_is_no_space_is_refused():

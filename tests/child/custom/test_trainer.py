@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 
@@ -53,6 +54,11 @@ def test_all_three_generators_draw_from_the_seed():
     assert first.reward == again.reward != other.reward
 
 
+class Wordless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
 def raising(error):
     def function(architecture, **_):
         raise error
@@ -67,6 +73,9 @@ def raising(error):
         (SystemExit(3), "SystemExit: 3 (test_trainer.py, line "),
         (KeyboardInterrupt(), "KeyboardInterrupt (test_trainer.py, line "),
         (AssertionError(), "AssertionError (test_trainer.py, line "),
+        (asyncio.CancelledError(), "CancelledError (test_trainer.py, line "),
+        (Wordless(), "Wordless: (what it says cannot be printed) (test_trainer.py, line "),
+        (ValueError("half \ud800, nul \0"), "ValueError: half \\ud800, nul \\0 (test_trainer.py"),
     ],
 )
 def test_an_error_makes_the_child_infeasible_and_its_traceback_is_kept(error, reason):
@@ -180,3 +189,34 @@ def test_nothing_of_a_child_that_failed_is_kept():
     train(function)
 
     assert Large.num_alive == 0
+
+
+def test_a_figure_that_is_not_finite_is_no_report():
+    def function(architecture, *, report, **_):
+        report(float("nan"))
+        return 1.0
+
+    assert train(function).reason == "report=nan: must be finite"
+
+
+def test_a_child_that_never_reports_is_over_its_time_all_the_same():
+    clock = FakeClock()
+
+    def function(architecture, **_):
+        clock.advance(11.0)
+        return 1.0
+
+    result = train(function, clock=clock, time_limit_s=10.0)
+
+    assert result.reason == "time_limit_s=10: over after 11.0 s, as it ended"
+
+
+def test_what_a_child_does_to_its_options_is_not_the_next_ones():
+    def function(architecture, *, seen, **_):
+        seen.append(1)
+        return float(len(seen))
+
+    trainer = CustomTrainer(function, {"seen": []}, CustomTrainingSettings(), CPU)
+    architecture = CustomArchitecture.of([1])
+
+    assert [trainer.train(architecture, 0, print).reward for _ in range(2)] == [1.0, 1.0]
