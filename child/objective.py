@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from child.measures import MEASURES, Measure, Measures
-from child.result import TrialResult
+from child.result import MAX_REWARD, TrialResult
 
 # What is known, or can be measured, of every network that we build.
 NETWORK_COSTS = ("num_parameters", *MEASURES)
@@ -79,7 +79,8 @@ class Objective(BaseModel):
         """Give the result of a child with the reward that its cost leaves.
 
         The figures stay what they are. A child whose cost is not known, or is no cost, is
-        infeasible: it has no place among the others.
+        infeasible: it has no place among the others. So is one whose reward would be above
+        MAX_REWARD.
         """
         if self.cost is None or self.target is None or result.state != "completed":
             return result
@@ -98,11 +99,13 @@ class Objective(BaseModel):
             reward = result.reward * (cost / self.target) ** exponent
         except (OverflowError, ZeroDivisionError):  # so much less than the target
             reward = math.inf
-        if not math.isfinite(reward):
+        if not reward <= MAX_REWARD:
             return _refused(
                 result,
                 f"objective.cost={self.cost}: is {cost:g}: the reward, {result.reward:g} * "
-                f"({cost:g} / {self.target:g}) ** {exponent:g}, must be finite",
+                f"({cost:g} / {self.target:g}) ** {exponent:g}, must be at most {MAX_REWARD:g}; "
+                "one like that would stay in the average that later ones are compared with; bring "
+                "target nearer to such costs, or the exponent nearer to 0",
             )
         return replace(result, reward=reward)
 

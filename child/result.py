@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Of any reward: a greater one would stay in the average that later ones are compared with.
+MAX_REWARD = 1e9
+
 
 class Infeasible(Exception):
     """An architecture cannot be trained, and that is its own fault.
@@ -42,7 +45,7 @@ class TrialResult:
     """The outcome of training and validating one child.
 
     state: "completed", or "infeasible" when the architecture itself could not be trained.
-    reward: what the policy learns from, >= 0; 0 for an infeasible child.
+    reward: what the policy learns from, from 0 to MAX_REWARD; 0 for an infeasible child.
     validations: the validation figure after each epoch; see `child.metric.Metric`.
     validation: the one that the reward was made from; None for an infeasible child.
     num_parameters: of the network; 0 where it could not be built and is not known.

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from child.result import TrialResult
+from child.result import MAX_REWARD, TrialResult
 from controller.baseline import Baseline
 from controller.database import IS_IN_FLIGHT, REPLICAS, SEARCH, TRIALS
 from controller.errors import NotOwner, WrongState
@@ -177,13 +177,18 @@ class Ledger(ReplicaLedger):
         Raises:
             Superseded: a newer life of the replica is known.
             WrongState: a trial is not started; none is recorded.
-            ValueError: a reward is not finite; none is recorded.
+            ValueError: a reward is not finite, or above MAX_REWARD; none is recorded.
         """
         for trial, result in results.items():
             if not math.isfinite(result.reward):
                 raise ValueError(
                     f"trial {trial}: reward={result.reward}: must be finite; the baseline would be "
                     "lost"
+                )
+            if result.reward > MAX_REWARD:
+                raise ValueError(
+                    f"trial {trial}: reward={result.reward:g}: must be at most {MAX_REWARD:g}; the "
+                    "baseline would keep it"
                 )
         with self._write() as connection:
             self._check_life(connection, owner)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from child.precision import PrecisionName
+from child.result import MAX_REWARD
 from child.schedule import LearningRateSchedule
 from child.training_settings import TrainingSettings
 
@@ -39,7 +40,10 @@ class LanguageTrainingSettings(TrainingSettings):
         20, ge=1, description="Parts of the validation and the test text, each read from its start."
     )
     reward_scale: float = Field(
-        80.0, gt=0, description="reward = reward_scale / perplexity ** 2; c in s4.2."
+        80.0,
+        gt=0,
+        le=MAX_REWARD,
+        description="reward = reward_scale / perplexity ** 2; c in s4.2.",
     )
     precision: PrecisionName = Field(
         "float32",

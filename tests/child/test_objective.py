@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from child.measures import Measures
 from child.objective import Objective
-from child.result import TrialResult
+from child.result import MAX_REWARD, TrialResult
 
 CHILD = TrialResult(
     "completed", 0.512, (0.7, 0.8), 0.8, num_parameters=400, seconds=3.0,
@@ -96,21 +96,31 @@ def test_child_without_the_cost_is_infeasible_and_says_why(child, cost, reason):
 @pytest.mark.parametrize("target", [1e-300, 1e300])
 @pytest.mark.parametrize("exponent", [-100, -0.07, 0])
 @pytest.mark.parametrize("before", [0.0, 1e-300, 1.0, 1e300])
-def test_reward_is_finite_and_not_negative_whatever_the_cost(cost, target, exponent, before):
+def test_reward_is_within_its_bounds_whatever_the_cost(cost, target, exponent, before):
     objective = Objective(cost="c", target=target, exponent_below=exponent, exponent_above=exponent)
     given = objective.rewarded(replace(CHILD, reward=before, metrics={"c": cost}))
-    assert math.isfinite(given.reward)
-    assert given.reward >= 0
-    assert (given.state == "infeasible") == ("must be finite" in given.reason)
+    assert 0 <= given.reward <= MAX_REWARD
+    assert (given.state == "infeasible") == ("must be at most 1e+09" in given.reason)
 
 
-def test_reward_that_would_not_be_finite_is_refused():
-    given = Objective(cost="c", target=1.0, exponent_below=-100).rewarded(
-        replace(CHILD, metrics={"c": 1e-9})
+@pytest.mark.parametrize(
+    ("before", "cost", "exponent"), [(0.512, 1e-9, -100), (0.512, 1e-5, -2), (2e9, 1.0, 0)]
+)
+def test_reward_above_the_bound_is_refused_and_says_what_it_was_made_of(before, cost, exponent):
+    given = Objective(cost="c", target=2.0, exponent_below=exponent).rewarded(
+        replace(CHILD, reward=before, metrics={"c": cost})
     )
+    assert (given.state, given.reward, given.validation) == ("infeasible", 0.0, None)
     assert given.reason == (
-        "objective.cost=c: is 1e-09: the reward, 0.512 * (1e-09 / 1) ** -100, must be finite"
+        f"objective.cost=c: is {cost:g}: the reward, {before:g} * ({cost:g} / 2) ** {exponent}, "
+        "must be at most 1e+09; one like that would stay in the average that later ones are "
+        "compared with; bring target nearer to such costs, or the exponent nearer to 0"
     )
+
+
+def test_greatest_reward_is_taken():
+    child = replace(CHILD, reward=MAX_REWARD / 4)
+    assert reward(child, cost="num_parameters", target=800.0, exponent_below=-2) == MAX_REWARD
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from support.children import completed, infeasible, start_of
 from support.rounds import at_once, begin, record_one
 
 from child.metric import ACCURACY
+from child.result import MAX_REWARD
 from controller.baseline import Baseline
 from controller.errors import NotOwner, Superseded, WrongState
 from controller.ledger import Ledger
@@ -447,6 +448,19 @@ def test_record_of_a_reward_that_is_not_finite_is_refused(ledger, contents, rewa
         record_one(ledger, owner, 1, completed(reward))
 
     assert contents() == before
+
+
+def test_record_of_a_reward_above_the_bound_is_refused(ledger, contents):
+    owner = ledger.enlist(0, 1).owner
+    begin(ledger, owner, 2)
+    before = contents()
+
+    with pytest.raises(ValueError, match=r"^trial 2: reward=1.1e\+09: must be at most 1e\+09; the"):
+        ledger.record(owner, {1: completed(MAX_REWARD), 2: completed(1.1e9)})
+    assert contents() == before
+
+    ledger.record(owner, {1: completed(MAX_REWARD)})
+    assert ledger.trials()[0].reward == MAX_REWARD
 
 
 # --- Tests of trained networks.

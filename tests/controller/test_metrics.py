@@ -4,7 +4,7 @@ from itertools import count
 
 from support.children import FakeChildren, completed, infeasible
 from support.clock import FakeClock
-from support.searches import IMPATIENT, make_reinforce, make_replica
+from support.searches import IMPATIENT, Overflowing, make_reinforce, make_replica
 from support.spaces import ChainSpace, ConditionalSpace
 
 from controller.metrics import ReplicaMetrics
@@ -77,13 +77,12 @@ def test_replica_counts_calls_that_no_attempt_was_answered_of(create_ledger, ser
 
 def test_replica_counts_rewards_that_have_no_finite_gradient(create_ledger, serve):
     space = ConditionalSpace()
-    ledger, reinforce = create_ledger(4), make_reinforce(space)
-    rewards = iter([1e200, 0.5, 0.25, 0.5])
-    # The first is in the baseline that the others are compared with.
-    children = FakeChildren(lambda _: completed(next(rewards)), 1)
-    replica = make_replica(ledger, space, reinforce, children, replica=4)
+    ledger, reinforce = create_ledger(8), Overflowing.at_first(space, num_lost=6)
+    replica = make_replica(
+        ledger, space, reinforce, FakeChildren(lambda _: completed(0.5), 2), replica=4
+    )
     replica.run(serve(reinforce).client())
-    assert value(replica.metrics, "lost_rewards_total") == 4
+    assert value(replica.metrics, "lost_rewards_total") == 6
     assert value(replica.metrics, "pushes_total") == 4
 
 

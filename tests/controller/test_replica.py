@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from support.searches import (
     IMPATIENT,
     NUM_SHARDS,
     SEARCH_SEED,
+    Overflowing,
     Shards,
     assert_complete,
     make_reinforce,
@@ -23,6 +25,7 @@ from support.searches import (
 )
 from support.spaces import ChainSpace, ConditionalSpace
 
+from child.result import MAX_REWARD
 from controller import seeds
 from controller.errors import Superseded
 from controller.ledger import Ledger
@@ -347,38 +350,40 @@ def test_replica_that_meets_a_spent_budget_asks_nothing_of_the_shards(create_led
 # --- Rewards that have no finite gradient.
 
 
-def huge_of_type_0(architecture):
-    is_type_0 = architecture.layers[0][0] == ("type", 0)
-    return completed(1e200) if is_type_0 else mean_choice(architecture)
-
-
 @pytest.mark.parametrize("rounds", [{}, {"dispatch": "continuous"}, {"correction": "clip"}])
 def test_search_with_rewards_that_have_no_finite_gradient_goes_on_without_them(
     create_ledger, serve, caplog, rounds
 ):
     space, num_trials = ConditionalSpace(), 24
-    ledger, reinforce = create_ledger(num_trials), make_reinforce(space)
-    shards = serve(reinforce)
-    children = FakeChildren(huge_of_type_0, 3)
-    replica = make_replica(ledger, space, reinforce, children, **rounds)
+    ledger, reinforce = create_ledger(num_trials), Overflowing.at_first(space, num_lost=6)
+    shards, before = serve(reinforce), reinforce.values
+    client, seen = shards.client(), set()
 
+    def reward_and_look(architecture):
+        has_learned = bool((client.pull().values != before).any())
+        seen.add((shards.versions[0], has_learned))
+        return mean_choice(architecture)
+
+    replica = make_replica(ledger, space, reinforce, FakeChildren(reward_and_look, 3), **rounds)
     replica.run(shards.client())
 
     assert_complete(ledger, shards, num_trials)
     num_lost = replica.metrics.registry.get_sample_value(
         "nasrl_replica_lost_rewards_total", {"replica": "0"}
     )
-    num_huge = sum(trial.reward == 1e200 for trial in ledger.trials())
-    assert 0 < num_huge <= num_lost <= num_trials
+    assert num_lost == 6
     assert "count for nothing, and the search goes on" in caplog.text
-    assert np.isfinite(shards.client().pull().values).all()
+    assert np.isfinite(client.pull().values).all()
+    # Two pushes were of nothing; later rewards count again.
+    assert {has_learned for num_pushes, has_learned in seen if num_pushes <= 2} == {False}
+    assert {has_learned for num_pushes, has_learned in seen if num_pushes > 2} == {True}
 
 
 def test_life_that_takes_over_such_rewards_pushes_them_and_goes_on(create_ledger, serve):
     space = ConditionalSpace()
     ledger, reinforce = create_ledger(6), make_reinforce(space)
     shards = serve(reinforce)
-    past = make_replica(ledger, space, reinforce, FakeChildren(lambda _: completed(1e200), 3))
+    past = make_replica(ledger, space, reinforce, FakeChildren(mean_choice, 3))
     client = shards.client()
     past.advance(client, ())
     # It dies with two of its three rewards recorded.
@@ -386,9 +391,27 @@ def test_life_that_takes_over_such_rewards_pushes_them_and_goes_on(create_ledger
         past.advance(client, past._children.ended())
     assert [trial.push_sequence for trial in ledger.trials()] == [None] * 3
 
-    run_search(ledger, shards, space, make_reinforce(space), FakeChildren(mean_choice, 3))
+    late = Overflowing.at_first(space, num_lost=3)
+    run_search(ledger, shards, space, late, FakeChildren(mean_choice, 3))
 
+    assert late.num_left == 0
     assert_complete(ledger, shards, 6)
+
+
+@pytest.mark.parametrize("rounds", [{}, {"correction": "clip"}])
+def test_greatest_reward_that_may_be_has_a_gradient_that_shards_take(create_ledger, serve, rounds):
+    space = ConditionalSpace()
+    ledger, reinforce = create_ledger(12), make_reinforce(space)
+    shards, rewards = serve(reinforce), itertools.cycle([0.0, MAX_REWARD, 0.5])
+    children = FakeChildren(lambda _: completed(next(rewards)), 3)
+
+    replica = make_replica(ledger, space, reinforce, children, **rounds)
+    replica.run(shards.client())
+
+    assert_complete(ledger, shards, 12)
+    lost = "nasrl_replica_lost_rewards_total"
+    assert replica.metrics.registry.get_sample_value(lost, {"replica": "0"}) == 0
+    assert np.isfinite(shards.client().pull().values).all()
 
 
 # --- What is learned.

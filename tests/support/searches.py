@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 from support.children import FakeChildren, completed
 
 from child.result import TrialResult
@@ -19,6 +20,7 @@ from controller.ledger_reader import LedgerReader
 from controller.policy import Policy, PolicySettings
 from controller.reinforce import Reinforce
 from controller.replica import ControllerReplica, LedgerOfReplica
+from controller.rollout import Rollout
 from controller.rounds import RoundSettings
 from controller.strategy import Strategy
 from ps.client import ClientSettings, ShardClient
@@ -38,6 +40,36 @@ IMPATIENT = ClientSettings(pull_timeout_s=1.5, push_timeout_s=1.5, max_attempts=
 def make_reinforce(space: Space, seed: int = SEARCH_SEED) -> Reinforce:
     """Give a learner with its first weights."""
     return Reinforce(Policy(space, POLICY, 4, seeds.weights_generator(seed)), NUM_SHARDS)
+
+
+class Overflowing(Reinforce):
+    """REINFORCE whose first gradients are not finite: the parameters are infinite meanwhile.
+
+    num_left: the rollouts that are still to be lost in this way.
+    """
+
+    num_left = 0
+
+    @classmethod
+    def at_first(cls, space: Space, num_lost: int) -> Overflowing:
+        """Give a learner with its first weights, which so many rollouts will be lost with."""
+        policy = Policy(space, POLICY, 4, seeds.weights_generator(SEARCH_SEED))
+        learner = cls(policy, NUM_SHARDS)
+        learner.num_left = num_lost
+        return learner
+
+    def gradient(
+        self,
+        depths: Sequence[int],
+        rollouts: Sequence[Rollout],
+        advantages: Sequence[float],
+        is_reweighted: bool = False,
+    ) -> FlatVector:
+        """Give a gradient, as REINFORCE does, or raise as it does."""
+        if self.num_left > 0:
+            self.num_left -= len(rollouts)
+            self.load(np.full_like(self.values, np.inf))
+        return super().gradient(depths, rollouts, advantages, is_reweighted)
 
 
 def mean_choice(architecture: Any) -> TrialResult:

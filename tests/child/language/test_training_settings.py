@@ -46,6 +46,8 @@ def test_settings_by_default_are_those_of_the_paper_and_of_zaremba_s_medium_mode
         ({"weight_decay": -1e-4}, "weight_decay"),
         ({"reward_scale": 0}, "reward_scale"),
         ({"reward_scale": float("inf")}, "reward_scale"),
+        # The reward of a perplexity of 1, the least.
+        ({"reward_scale": 1.1e9}, "reward_scale"),
         ({"schedule": {"factor": 1.1}}, "factor"),
         ({"clip": 5.0}, "clip\n.*not permitted"),
     ],
