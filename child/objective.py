@@ -86,6 +86,12 @@ class Objective(BaseModel):
             return result
         known = costs_of(result.num_parameters, result.metrics)
         cost = known.get(self.cost)
+        if cost is None and self.cost in MEASURES:
+            return _refused(
+                result,
+                f"objective.cost={self.cost}: must be known; it could not be measured, and the log "
+                "of the child's worker says why, or its trainer did not give it",
+            )
         if cost is None:
             return _refused(
                 result,

@@ -14,7 +14,7 @@ from torch import nn
 
 from child.determinism import check_workspace
 from child.measures import NOTHING, Measures
-from child.memory import forget_locals, is_out_of_memory, release
+from child.memory import forget_locals, is_device_lost, is_out_of_memory, release
 from child.passes import Passes
 from child.result import EpochReport, Infeasible, TrialResult
 from child.seeded import seeded
@@ -61,7 +61,7 @@ class ChildTrainer:
     ) -> None:
         """Train by these passes, on their device, with their settings.
 
-        measures: of each child, for its metrics, in its time; none by default.
+        measures: of each child that `train` trains, for its metrics, in its time; none by default.
 
         Raises:
             ValueError: the settings ask for what the device has not been prepared for.
@@ -87,7 +87,9 @@ class ChildTrainer:
 
         A child is infeasible, its reward 0 and the result says why, when building it raises
         `Infeasible`, when it does not fit into memory, when its loss or its answers are not finite,
-        and when it exceeds the time or the number of parameters that the settings allow.
+        and when it exceeds the time or the number of parameters that the settings allow. It is not
+        for a measure that fails, for want of memory or whatever else: that one is not in its
+        metrics, and the log says why.
 
         Args:
             build: gives the network, on the CPU; called once.
@@ -97,7 +99,8 @@ class ChildTrainer:
             report: called after each epoch. What it raises ends the training, and is raised. Its
                 time counts as the child's; so do numbers that it draws from torch's generator.
         """
-        return self._result(self._run(build, seed, learning_rate, report))
+        course = self._run(build, seed, learning_rate, report, measures=self._measures)
+        return self._result(course)
 
     def train_and_keep(
         self,
@@ -107,7 +110,7 @@ class ChildTrainer:
         learning_rate: float | None = None,
         report: Callable[[EpochReport], None] = _no_report,
     ) -> TrainedChild:
-        """Train a child as `train` does, and keep its weights.
+        """Train a child as `train` does, and keep its weights; nothing is measured.
 
         Raises:
             ValueError: the child is infeasible.
@@ -127,6 +130,8 @@ class ChildTrainer:
         report: Callable[[EpochReport], None] = _no_report,
     ) -> TrainedChild:
         """Train a child as `train` does, then look how it does on data that it has not met.
+
+        Nothing is measured.
 
         Returns:
             The child as it was tested, after the last epoch; its ``test`` is a number.
@@ -148,6 +153,7 @@ class ChildTrainer:
         test: Any = None,
         *,
         keeps: bool = False,
+        measures: Measures = NOTHING,
     ) -> _Course:
         if learning_rate is None:
             learning_rate = self._settings.learning_rate
@@ -157,7 +163,9 @@ class ChildTrainer:
         try:
             with (
                 seeded(self._passes, seed),
-                closing(self._epochs(course, build, learning_rate, test, keeps)) as epochs,
+                closing(
+                    self._epochs(course, build, learning_rate, test, keeps, measures)
+                ) as epochs,
             ):
                 for epoch in epochs:
                     report(epoch)
@@ -175,6 +183,7 @@ class ChildTrainer:
         learning_rate: float,
         test: Any,
         keeps: bool,
+        measures: Measures,
     ) -> Generator[EpochReport]:
         """Build and train a child, giving a report of each epoch.
 
@@ -186,7 +195,7 @@ class ChildTrainer:
             network = build()
             course.num_parameters = sum(p.numel() for p in network.parameters())
             self._check_size(course.num_parameters)
-            course.metrics |= self._measures.of_new(network, self._passes)
+            self._measure(course, measures.of_new, network)
             learner = self._passes.learner(network)
             for epoch in range(1, num_epochs + 1):
                 rate = learning_rate * self._settings.schedule.fraction(epoch, num_epochs)
@@ -202,7 +211,7 @@ class ChildTrainer:
                 course.test = self._passes.test(network, test)
             if keeps:
                 course.weights = weights_of(network)
-            course.metrics |= self._measures.of_trained(network, self._passes)
+            self._measure(course, measures.of_trained, network)
         except (Infeasible, RuntimeError, MemoryError) as error:
             course.is_out_of_memory = is_out_of_memory(error, self._device)
             if not isinstance(error, Infeasible) and not course.is_out_of_memory:
@@ -210,6 +219,25 @@ class ChildTrainer:
             if isinstance(error, Infeasible):
                 course.num_parameters = course.num_parameters or error.num_parameters
             course.reason = str(error) or type(error).__name__
+
+    def _measure(
+        self,
+        course: _Course,
+        measure: Callable[[nn.Module, Passes], dict[str, float]],
+        network: nn.Module,
+    ) -> None:
+        """Add to a child's metrics, or say why they lack something: it is none the worse for that.
+
+        A GPU that is lost is raised: no more can be done in this process, nor anything be freed.
+        """
+        try:
+            course.metrics |= measure(network, self._passes)
+        except Exception as error:
+            if is_device_lost(error):
+                raise
+            logger.warning("a measure is left out, and the child goes on: it failed", exc_info=True)
+            forget_locals(error)
+            release(self._device)
 
     def _check_size(self, num_parameters: int) -> None:
         limit = self._settings.max_parameters

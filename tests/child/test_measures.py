@@ -27,6 +27,7 @@ from child.images.task import ImageTask
 from child.language.model_settings import LanguageModelSettings
 from child.language.task import LanguageTask
 from child.measures import MEASURES, NOTHING, Measures
+from child.objective import Objective
 from child.recurrent.space_settings import RecurrentSettings
 from child.training import ChildTrainer
 from child.zoo import NAS_CELL
@@ -34,6 +35,7 @@ from child.zoo import NAS_CELL
 CPU = torch.device("cpu")
 ALL = Measures(MEASURES, latency_batch_size=3)
 IMAGES = images_of([0, 1, 1, 0, 1, 0])
+CROPPED = AugmentationSettings(crop="pad", margin=1)
 
 
 def small():
@@ -44,11 +46,9 @@ def small():
 
 
 def trained(measures, build, precision="float32"):
-    settings = settings_of(
-        precision=precision, augmentation=AugmentationSettings(crop="pad", margin=1)
-    )
+    settings = settings_of(precision=precision, augmentation=CROPPED)
     trainer = ChildTrainer(ImagePasses(settings, IMAGES, CPU), measures=measures)
-    return trainer.train_and_keep(build, seed=3)
+    return trainer.train(build, seed=3)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -62,19 +62,16 @@ def test_child_that_is_measured_is_the_same_bit_for_bit(precision):
     other = trained(ALL, measured, precision)
 
     assert torch.equal(torch.rand(3), drawn)
-    assert replace(other.result, seconds=0, metrics={}) == replace(one.result, seconds=0)
-    assert one.result.metrics == {}
-    assert other.result.metrics.keys() == set(MEASURES)
+    assert replace(other, seconds=0, metrics={}) == replace(one, seconds=0)
+    assert one.metrics == {}
+    assert other.metrics.keys() == set(MEASURES)
     assert measured.weights == plain.weights
-    assert {n: w.tobytes() for n, w in other.weights.items()} == {
-        n: w.tobytes() for n, w in one.weights.items()
-    }
 
 
 def test_network_is_counted_for_one_image_and_timed_with_a_batch_as_it_is_validated():
     builder = Builder(Linear)
 
-    result = trained(ALL, builder).result
+    result = trained(ALL, builder)
 
     assert result.metrics["num_multiply_adds"] == 4 * 2
     assert 0 < result.metrics["latency_s"] < 10
@@ -94,16 +91,78 @@ def test_batch_may_be_larger_than_what_there_is_to_validate_on():
 
 
 def test_only_what_was_asked_for_is_measured():
-    assert trained(Measures(("num_multiply_adds",)), small).result.metrics.keys() == {
-        "num_multiply_adds"
-    }
-    assert trained(Measures(("latency_s",)), small).result.metrics.keys() == {"latency_s"}
+    assert trained(Measures(("num_multiply_adds",)), small).metrics.keys() == {"num_multiply_adds"}
+    assert trained(Measures(("latency_s",)), small).metrics.keys() == {"latency_s"}
 
 
 def test_child_that_is_infeasible_was_counted_and_never_timed():
     trainer = ChildTrainer(ImagePasses(settings_of(), IMAGES, CPU), measures=ALL)
     result = trainer.train(lambda: Exploding(2), seed=3)
     assert (result.state, result.metrics) == ("infeasible", {"num_multiply_adds": 8})
+
+
+def out_of_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+def not_implemented(*_):
+    raise NotImplementedError("Could not run 'aten::own' with arguments from the 'Meta' backend.")
+
+
+def mistaken(*_):
+    raise KeyError("filter_heigth")
+
+
+@pytest.mark.parametrize("fail", [out_of_memory, not_implemented, mistaken])
+@pytest.mark.parametrize("name", MEASURES)
+def test_measure_that_fails_is_missing_and_the_child_is_as_good(monkeypatch, caplog, fail, name):
+    plain, other = trained(NOTHING, small), (set(MEASURES) - {name}).pop()
+    trainer = ChildTrainer(
+        ImagePasses(settings_of(augmentation=CROPPED), IMAGES, CPU), measures=ALL
+    )
+    monkeypatch.setattr(f"child.measures.{name}", fail)
+
+    result = trainer.train(small, seed=3)
+
+    assert result.metrics.keys() == {other}
+    assert replace(result, seconds=0, metrics={}) == replace(plain, seconds=0)
+    [record] = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "a measure is left out, and the child goes on" in record.getMessage()
+    assert fail.__name__ in caplog.text
+
+
+def test_gpu_that_is_lost_as_a_measure_is_taken_is_no_matter_of_the_measure(monkeypatch):
+    def lost(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("child.measures.latency_s", lost)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        trained(ALL, small)
+
+
+def test_child_without_the_measure_that_is_the_cost_is_infeasible_by_the_objective(monkeypatch):
+    monkeypatch.setattr("child.measures.latency_s", out_of_memory)
+    result = trained(ALL, small)
+
+    refused = Objective(cost="latency_s", target=1.0).rewarded(result)
+
+    assert (refused.state, refused.reward) == ("infeasible", 0.0)
+    assert refused.reason == (
+        "objective.cost=latency_s: must be known; it could not be measured, and the log of the "
+        "child's worker says why, or its trainer did not give it"
+    )
+    assert not refused.is_out_of_memory
+    # What was not the cost is missing, and no more.
+    assert Objective(measures=["latency_s"]).rewarded(result) is result
+
+
+def test_network_that_is_kept_or_tested_is_not_measured(monkeypatch):
+    trainer = ChildTrainer(ImagePasses(settings_of(), IMAGES, CPU), measures=ALL)
+    for name in MEASURES:
+        monkeypatch.setattr(f"child.measures.{name}", mistaken)
+
+    assert trainer.train_and_keep(Linear, seed=3).result.metrics == {}
+    assert trainer.test(Linear, 3, IMAGES.validation).result.metrics == {}
 
 
 def test_task_for_images_measures_what_it_says():
