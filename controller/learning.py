@@ -29,8 +29,9 @@ class LearningSettings(BaseModel):
         3,
         ge=1,
         le=100,
-        description="strategy ppo: gradients that one set of rewards is used for; 1 is REINFORCE. "
-        "Schulman et al. 2017, table 5.",
+        description="strategy ppo: gradients that one set of rewards is used for. 1 is REINFORCE, "
+        "but for rewards that are weighted anew, as with rounds.correction: clip: there the first "
+        "gradient, too, meets the clip. Schulman et al. 2017, table 5.",
     )
     inner_step: float = Field(
         0.3,

@@ -12,6 +12,10 @@ from controller.reinforce import Reinforce
 from controller.rollout import Rollout
 from ps.layout import FlatVector
 
+# Of log r_t. More takes a decision that was drawn with a probability below e^-20, 2 in 10^9: one
+# that a search does not meet but by an error of rounding. And e^20 times MAX_REWARD fits float32.
+_MAX_LOG_RATIO = 20.0
+
 
 class Ppo(Reinforce):
     """Learns as REINFORCE does, with rewards that count several times, within bounds.
@@ -22,8 +26,9 @@ class Ppo(Reinforce):
 
     An advantage A > 0 stops to count for a decision once that is more than 1 + c times as probable
     as it was, A < 0 once it is less than 1 - c times: it has moved enough, the way it was to go. A
-    decision that has moved the other way counts in full, whatever r_t is. At r_t = 1 the gradient
-    is that of REINFORCE.
+    decision that has moved the other way counts in full, up to r_t = e^20; one beyond counts for
+    nothing, as in the dual clip of Ye et al. 2020 (there beyond 3). At r_t = 1 the gradient is that
+    of REINFORCE.
 
     The parameters are the shards', which take a reward in one push only. So the replica moves a
     copy of its own: after each epoch but the last by `inner_step` along the gradient, whatever its
@@ -72,7 +77,8 @@ class Ppo(Reinforce):
 
     def _surrogate(self, log_probs: Tensor, then: Tensor, gains: Tensor) -> Tensor:
         """Give the clipped objective of each rollout, (m,)."""
-        ratios = (log_probs - then).exp()
+        # An infinite ratio would make the zero that the clip gives it 0 * inf, for all rollouts.
+        ratios = (log_probs - then).clamp(max=_MAX_LOG_RATIO).exp()
         clip = self._learning.clip
         bounded = ratios.clamp(1 - clip, 1 + clip)
         gains = gains.unsqueeze(1)

@@ -8,6 +8,7 @@ import torch
 from support.searches import make_reinforce
 from support.spaces import ChainSpace, ConditionalSpace, all_lists
 
+from child.result import MAX_REWARD
 from controller.learning import LearningSettings
 from controller.policy import Policy, PolicySettings
 from controller.ppo import Ppo
@@ -137,6 +138,45 @@ def test_gradient_of_rollouts_sampled_elsewhere_is_that_of_the_formula():
     expected, weights = by_hand(ppo.values, then, rollouts, 0.2)
     assert 0 < weights.count(0.0) < len(weights)
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("then", [-25.0, -100.0, -1e30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ratio_that_overflows_counts_for_nothing_and_takes_nothing_from_the_others(then, sign):
+    ppo = learner(Ppo, SINGLE, epochs=1)
+    now = ppo._policy.log_probs([1], [(2,)]).item()
+    plain = Rollout((2,), (now,))
+
+    both = ppo.gradient(
+        [1, 1], [Rollout((1,), (then,)), plain], [sign * 0.9, 0.5], is_reweighted=True
+    )
+
+    alone = ppo.gradient([1], [plain], [0.5], is_reweighted=True)
+    assert np.abs(alone).max() > 0.01
+    np.testing.assert_allclose(both, alone / 2, rtol=1e-5, atol=1e-8)
+
+
+def test_decision_that_moved_far_the_wrong_way_counts_in_full_up_to_the_bound():
+    ppo, reinforce = learner(Ppo, SINGLE, epochs=1), learner(Reinforce, SINGLE)
+    now = reinforce._policy.log_probs([1], [(1,)]).item()
+
+    gradient = ppo.gradient([1], [Rollout((1,), (now - 19.0,))], [-0.5], is_reweighted=True)
+
+    plain = reinforce.gradient([1], [Rollout((1,), (now,))], [-0.5])
+    np.testing.assert_allclose(gradient, np.exp(19.0) * plain, rtol=1e-4)
+
+
+@pytest.mark.parametrize("advantage", [MAX_REWARD, -MAX_REWARD])
+@pytest.mark.parametrize("log_ratio", [-1e30, -200.0, 19.9, 20.1, 200.0])
+def test_gradient_of_the_greatest_rewards_is_finite_whatever_the_ratio(advantage, log_ratio):
+    ppo = learner(Ppo, SINGLE, epochs=1)
+    now = ppo._policy.log_probs([1], [(1,)]).item()
+
+    gradient = ppo.gradient(
+        [1], [Rollout((1,), (now - log_ratio,))], [advantage], is_reweighted=True
+    )
+
+    assert np.isfinite(gradient).all()
 
 
 # --- Several.
