@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from child.space import AnchorDecision, Decision, Space
 from controller.population import Individual, Population
@@ -28,15 +29,28 @@ class EvolutionSettings(BaseModel):
         ge=2,
         le=100_000,
         description="So many networks, those that were recorded last, may be bred from; before "
-        "there are as many, networks are drawn at random. P in Real et al. 2019.",
+        "there are as many, networks are drawn at random. With those in training, "
+        "num_replicas * children.per_replica, it must be below num_trials, and had better be a "
+        "small part of it. P in Real et al. 2019.",
     )
     tournament_size: int = Field(
         25,
         ge=1,
         le=100_000,
         description="The best of so many that are drawn from them is bred from; 1: any, with no "
-        "regard to its reward. S in Real et al. 2019.",
+        "regard to its reward. At most population_size: as many have the best of all among them "
+        "in 63 % of the draws, which are with replacement. S in Real et al. 2019.",
     )
+
+    @model_validator(mode="after")
+    def _tournament_is_not_the_population(self) -> Self:
+        if self.tournament_size > self.population_size:
+            raise ValueError(
+                f"tournament_size={self.tournament_size}: must be at most population_size="
+                f"{self.population_size}; more would breed from the best of it most of the time, "
+                "as no tournament would; Real et al. 2019 have a quarter of it"
+            )
+        return self
 
 
 class Evolution:

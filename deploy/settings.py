@@ -214,6 +214,22 @@ class SearchSettings(BaseModel, ABC):
         return self
 
     @model_validator(mode="after")
+    def _evolution_comes_to_breed(self) -> Self:
+        size, at_once = (
+            self.evolution.population_size,
+            self.num_replicas * self.children.per_replica,
+        )
+        if self.strategy == "evolution" and size + at_once >= self.num_trials:
+            raise ValueError(
+                f"evolution.population_size={size}: with num_replicas={self.num_replicas} * "
+                f"children.per_replica={self.children.per_replica} that train meanwhile it must be "
+                f"below num_trials={self.num_trials}; until that population is recorded networks "
+                "are drawn at random, and this search would be over; set a smaller population_size "
+                "(and tournament_size), fewer children at a time, or more trials"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_shard_owns_parameters(self) -> Self:
         self.untrained()
         return self

@@ -80,6 +80,14 @@ def test_settings_that_make_no_evolution_are_refused(wrong):
         EvolutionSettings(**wrong)
 
 
+def test_tournament_of_more_than_the_population_is_refused_and_of_all_of_it_is_not():
+    with pytest.raises(
+        ValidationError, match="tournament_size=25: must be at most population_size=9"
+    ):
+        EvolutionSettings(population_size=9)
+    assert EvolutionSettings(population_size=9, tournament_size=9).tournament_size == 9
+
+
 # --- Mutations.
 
 

@@ -425,6 +425,35 @@ def test_shards_that_somebody_else_starts_elsewhere_need_tls():
     assert (here.shards.needs_tls, there.shards.needs_tls) == (False, True)
 
 
+# --- Evolution.
+
+
+@pytest.mark.parametrize("search", ["digits", "cells"])
+def test_evolution_that_would_be_over_before_it_breeds_is_refused(search):
+    chosen = [
+        "strategy=evolution",
+        "evolution={population_size: 20, tournament_size: 5}",
+        "num_replicas=3",
+        "children.per_replica=4",
+    ]
+    path = SEARCHES / f"{search}.yaml"
+    with pytest.raises(
+        SettingsError,
+        match=r"evolution.population_size=20: with num_replicas=3 \* children.per_replica=4 that "
+        r"train meanwhile it must be below num_trials=32; .* set a smaller population_size",
+    ):
+        load_settings(path, [*chosen, "num_trials=32"])
+
+    assert load_settings(path, [*chosen, "num_trials=33"]).strategy == "evolution"
+    # It is no matter of other strategies.
+    load_settings(path, [*chosen, "num_trials=32", "strategy=random"])
+
+
+@pytest.mark.parametrize("path", sorted(SEARCHES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_ready_searches_can_be_made_by_evolution(path):
+    assert load_settings(path, ["strategy=evolution"]).strategy == "evolution"
+
+
 # --- The objective.
 
 
