@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_REWARD = 1e9
+from child.result import MAX_REWARD
 
 
 class OutcomeError(ValueError):
