@@ -127,7 +127,10 @@ def _next(
     run = shlex.quote(str(path))
     trials = f"Next           {program} trials {run}"
     if result.has_no_network:
-        return [trials]
+        failed = next((trial for trial in result.trials if trial.traceback), None)
+        if failed is None:
+            return [trials]
+        return [trials, f"{INDENT}{program} show {run} {failed.trial}  # with the traceback"]
     if result.progress.state != "finished":
         go_on = go_on_command(path, is_job=is_job, program=program)
         return [f"{trials} --top 10", f"{INDENT}{go_on}  # goes on where it stopped"]
@@ -168,7 +171,8 @@ def _without_limits(settings: SearchSettings) -> list[str]:
 def _figure(metric: Metric, figure: float) -> str:
     # A percentage says by itself what it is of.
     text = metric.text(figure)
-    return text if text.endswith("%") else f"{metric.name} {text}"
+    is_plain = text.endswith("%") or metric.name == "validation"
+    return text if is_plain else f"{metric.name} {text}"
 
 
 def _best(settings: SearchSettings) -> str:

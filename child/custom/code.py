@@ -44,7 +44,9 @@ def named(name: str, folders: Sequence[str]) -> Callable[..., Any]:
         raise CodeError("must be MODULE:NAME, such as my_space:Space, for a Space in my_space.py")
     module_name, _, attribute = name.partition(":")
     top = module_name.partition(".")[0]
-    sys.path[:] = [folder for folder in sys.path if folder not in _added]
+    # `python -m` puts the folder one is in first, before one that is to come first.
+    here = {"", str(Path.cwd())} if str(Path.cwd()) in folders else set()
+    sys.path[:] = [folder for folder in sys.path if folder not in (*_added, *here)]
     _added[:] = [folder for folder in folders if folder not in sys.path]
     sys.path.extend(_added)
     importlib.invalidate_caches()
@@ -65,7 +67,8 @@ def named(name: str, folders: Sequence[str]) -> Callable[..., Any]:
         raise CodeError(f"cannot be imported: {Failure.of(error).reason}") from error
     found = getattr(module, attribute, None)
     if not callable(found):
-        raise CodeError(f"must be a class or function, and {module.__file__} has none of that name")
+        what = "none of that name" if found is None else "something else of that name"
+        raise CodeError(f"must be a class or function, and {module.__file__} has {what}")
     code: Callable[..., Any] = found
     return code
 

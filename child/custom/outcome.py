@@ -75,9 +75,8 @@ def number(name: str, value: Any) -> float:
             raise TypeError
         plain = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise OutcomeError(
-            f"{name}={value!r:.200}: must be a number, or, to say more, a nasrl.Outcome"
-        ) from None
+        more = ", or, to say more, a nasrl.Outcome" if name == "reward" else ""
+        raise OutcomeError(f"{name}={value!r:.200}: must be a number{more}") from None
     if not math.isfinite(plain):
         raise OutcomeError(f"{name}={plain}: must be finite")
     return plain

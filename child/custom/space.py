@@ -162,8 +162,10 @@ class CustomSpace:
                 f"a list has more than {MAX_DECISIONS:,} choices, and no end: next_decision must "
                 "give None when it is complete"
             )
+        if isinstance(decision, AnchorDecision) and not self._has_anchors:
+            raise SpaceError("there is an anchor point: the space must have has_anchors = True")
         if isinstance(decision, AnchorDecision):
-            is_known = self._has_anchors and decision.num_earlier <= number
+            is_known = decision.num_earlier <= number
         else:
             said = getattr(decision, "kind", None), getattr(decision, "num_choices", None)
             is_known = decision is None or said in {

@@ -76,6 +76,7 @@ def search(
     # Slow to import, and not needed to say what is wrong with a command.
     from controller.database_url import database_url
     from controller.errors import UnusableDatabase
+    from deploy.code_folder import CODE_FOLDER
     from deploy.interrupts import Interrupts
     from deploy.launch import SearchError, SearchRefused, run_search
     from deploy.plain_lines import PlainLines
@@ -121,6 +122,8 @@ def search(
     except (SettingsError, RunError, UnusableDatabase) as error:
         raise UserMistake(str(error)) from error
     console = Console()
+    if chosen.code and not is_new:
+        click.echo(f"the space and the trainer are those in {run.path / CODE_FOLDER}")
     watcher = (
         LiveWatcher(console, lambda: shard_health(run))
         if console.is_terminal

@@ -53,11 +53,14 @@ def settings(name: str | None, markdown: bool) -> int:
 
 
 def _list_sections(all_groups: list[tuple[Kind, Group]]) -> None:
-    for name, text in {group.heading: group.text for _, group in all_groups if group.name}.items():
-        click.echo(_wrapped(f"{name}: {text}", indent=2))
-    _, first = all_groups[0]
-    names = ", ".join(each.name for each in first.settings)
-    click.echo(_wrapped(f"and, in no section: {names}", indent=2))
+    texts: dict[str, dict[str, None]] = {}  # of each section, those of all kinds, once
+    for _, group in all_groups:
+        if group.name:
+            texts.setdefault(group.heading, {})[group.text] = None
+    for name, of_kinds in texts.items():
+        click.echo(_wrapped(f"{name}: {' Or: '.join(of_kinds)}", indent=2))
+    unnamed = [each.name for _, group in all_groups if not group.name for each in group.settings]
+    click.echo(_wrapped(f"and, in no section: {', '.join(dict.fromkeys(unnamed))}", indent=2))
     click.echo("\n`nasrl settings NAME` says what is in one, or what one setting is.")
 
 

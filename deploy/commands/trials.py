@@ -113,7 +113,7 @@ def _print_table(rows: Sequence[Row], metric: Metric, cost: str | None) -> None:
                 _number(row["reward"], ".3f"),
                 _number(row["validation"], metric.format),
                 _number(row["test"], metric.format),
-                _number(row["num_parameters"], ","),
+                _number(row["num_parameters"] or None, ","),
                 _number(row["seconds"], ".1f"),
                 *(_metric(row, name) for name in metrics),
                 row["architecture_text"] or "",

@@ -138,7 +138,8 @@ def _tiles(facts: Facts, baseline: Facts | None) -> Iterator[Tile]:
         "Trials", f"{progress.num_recorded:,}", ", ".join([f"of {progress.num_trials:,}", *notes])
     )
     if best is not None and best.validation is not None:
-        note = f"trial {best.trial}, {best.num_parameters or 0:,} parameters"
+        size = f", {best.num_parameters:,} parameters" if best.num_parameters else ""
+        note = f"trial {best.trial}{size}"
         yield Tile(f"Best {metric.name}", metric.text(best.validation), note)
         if best.trial in facts.tests:
             note = "the best, on data that no network had met"

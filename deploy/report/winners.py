@@ -59,7 +59,7 @@ def _winner(rank: int, trial: Trial, facts: Facts) -> Winner:
         reward=f"{trial.reward or 0:.3f}",
         validation="" if trial.validation is None else metric.text(trial.validation),
         test="" if test is None else metric.text(test),
-        num_parameters="" if trial.num_parameters is None else f"{trial.num_parameters:,}",
+        num_parameters=f"{trial.num_parameters:,}" if trial.num_parameters else "",
         cost="" if cost is None else metric_text(cost),
         seconds="" if trial.seconds is None else f"{trial.seconds:,.1f}",
         text=trial.architecture_text or "",

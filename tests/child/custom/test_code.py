@@ -53,6 +53,17 @@ def test_so_have_two_with_packages(tmp_path):
     assert found == [1, 2, 1]
 
 
+def test_the_folder_one_is_in_comes_last_whatever_python_has_put_first(tmp_path, monkeypatch):
+    text = "from my_part import NUMBER\ndef train():\n    return NUMBER"
+    kept = write(tmp_path / "code", my_code=text, my_part="NUMBER = 1")
+    here = write(tmp_path / "here", my_code="broken(", my_part="NUMBER = 2")
+    monkeypatch.chdir(here)
+    sys.path.insert(0, "")
+
+    assert named("my_code:train", [kept, here])() == 1
+    assert [path.parent for path in files_of(["my_code:train"])] == [tmp_path / "code"] * 2
+
+
 def test_nothing_but_the_users_own_is_forgotten(tmp_path):
     before = sys.modules["child.custom.code"], sys.modules["numpy"]
     for number in (1, 2):
@@ -121,8 +132,8 @@ def test_what_is_installed_has_no_files_to_travel():
         ("my-code:train", "must be MODULE:NAME"),
         ("nowhere:train", "there is no module nowhere: must be nowhere.py in"),
         ("nowhere.deep:train", "must be nowhere/deep.py in"),
-        ("my_code:tran", "must be a class or function, and"),
-        ("my_code:NUMBER", "must be a class or function, and"),
+        ("my_code:tran", "has none of that name"),
+        ("my_code:NUMBER", "has something else of that name"),
         ("broken:train", "cannot be imported: ZeroDivisionError: division by zero (broken.py, "),
         ("wrong:train", "cannot be imported: SyntaxError: "),
         ("lacking:train", "ModuleNotFoundError: No module named 'nowhere' (lacking.py, line 1"),
