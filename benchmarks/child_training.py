@@ -22,14 +22,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from child_networks import NETWORKS, NUM_CLASSES, SHAPE, build, multiply_adds
+from machine import machine
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
@@ -226,11 +224,11 @@ def main() -> None:
         print(f"torch {torch.__version__} sees no GPU: the CPU is measured", file=sys.stderr)
         arguments.device = "cpu"
     device = torch.device(arguments.device)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, of which one is used"
+    used = "one core is used"
     peak = arguments.peak_tflops
     if device.type == "cuda":
-        machine = torch.cuda.get_device_name()
-        words = f"{machine.replace('-', ' ')} "
+        used = torch.cuda.get_device_name()
+        words = f"{used.replace('-', ' ')} "
         known = (t for part, t in PEAK_TFLOPS.items() if f" {part} " in words)
         peak = peak or next(known, None)
     rows = []
@@ -245,7 +243,7 @@ def main() -> None:
         rows += found
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    print(f"{machine}; Python {platform.python_version()}, torch {version('torch')}")
+    print(f"{machine('torch')}; {used}")
     print(f"batch size {arguments.batch_size}, precision {arguments.precision}, ", end="")
     print(f"{arguments.rounds} rounds")
     show(rows, peak)

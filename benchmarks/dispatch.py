@@ -19,7 +19,6 @@ staleness. Wide layers earn more, and take longer.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from statistics import mean, stdev
 
 import numpy as np
 import torch
+from machine import machine
 from simulated_search import Outcome, Setup, simulate
 
 from child.convolutional.architecture import ConvolutionalArchitecture
@@ -201,7 +201,7 @@ def main() -> None:
     setup = Setup(
         RoundSettings(), num_replicas, 8, num_trials, ScheduleSettings(), latency_s=LATENCY_S
     )
-    print(f"K = {num_replicas}, m = 8, {num_trials} trials; {platform.machine()}\n")
+    print(f"K = {num_replicas}, m = 8, {num_trials} trials; {machine('torch')}\n")
     print(
         "| networks | dispatch | seconds of a child | utilization until the last began "
         "| until the last ended | hours | staleness: mean, 95% | since sampling |"

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from machine import machine
 
 from child.result import TrialResult
 from controller.baseline import Baseline
@@ -347,7 +348,7 @@ def main() -> None:
     print(
         f"S = {num_shards}, K = {num_replicas} in {num_hosts} processes, m = "
         f"{settings.children.per_replica}, children of {mean_s:g} s ± half; "
-        f"{platform.machine()}, {os.cpu_count()} cores\n"
+        f"{machine('torch', 'grpcio', 'ray')}\n"
     )
     with running(settings, num_hosts, mean_s) as search:
         time.sleep(warm_up_s)

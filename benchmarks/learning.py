@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from machine import machine
 
 STRATEGIES = ("reinforce", "random")
 
@@ -93,8 +92,7 @@ def main() -> None:
         ]
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("nasrl", "torch", "ray"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores; {versions}\n\n{table(rows)}")
+    print(f"{machine('torch', 'ray')}\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

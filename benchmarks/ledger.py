@@ -26,6 +26,7 @@ from statistics import median, quantiles
 from typing import TypeVar
 
 import sqlalchemy as sql
+from machine import machine
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -175,6 +176,7 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--folder", type=Path, help="where the SQLite files are; a temporary one")
     arguments = parser.parse_args()
+    print(f"{machine('SQLAlchemy')}\n")
     num_rounds, seconds = (40, 6.0) if arguments.quick else (300, 60.0)
     with (
         tempfile.TemporaryDirectory(dir=arguments.folder) as folder,

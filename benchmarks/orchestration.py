@@ -31,7 +31,6 @@ import hashlib
 import logging
 import multiprocessing
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -40,7 +39,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,6 +46,7 @@ from typing import Any
 import ray
 import torch
 from free_children import FreeSearchSettings, accuracy_of
+from machine import is_installed, machine
 
 from child.training import ChildTrainer
 from controller import seeds
@@ -300,15 +299,6 @@ def train_all(jobs: Any, ready: Any, go: Any, ended_at: Any) -> None:
     ended_at.put(time.monotonic())
 
 
-def is_installed(package: str) -> bool:
-    """Tell whether a package can be compared with."""
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 def free_rows(num_rounds: int, num_trials: int, is_short: bool) -> list[str]:
     """Measure trials of children that cost nothing, in turns; give the rows of the table."""
     ways: dict[str, Callable[[], float]] = {
@@ -376,9 +366,7 @@ def main() -> None:
     torch.set_num_threads(1)
     free = free_rows(arguments.rounds, arguments.free_trials, arguments.short)
     real = real_rows(arguments.rounds, arguments.real_trials)
-    packages = [p for p in ("nasrl", "torch", "ray", "optuna") if is_installed(p)]
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    print(f"{platform.machine()}, {os.cpu_count()} cores; {versions}")
+    print(machine("torch", "ray", "optuna"))
     print(f"{arguments.rounds} rounds of {arguments.free_trials} free trials\n")
     print("| | trials/s | min to max | nasrl is times as fast |\n|---|---|---|---|")
     print("\n".join([*free, "", *real]))

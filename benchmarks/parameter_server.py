@@ -26,17 +26,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
 import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from machine import machine
 from ps_processes import ProcessFailed
 from ps_systems import NOT_MODIFIED, NUM_CLIENTS, Setup, session
 
@@ -243,11 +242,7 @@ def main() -> int:
     )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("nasrl", "grpcio", "torch", "ray"))
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}, "
-        f"{versions}; {NUM_CLIENTS} clients\n"
-    )
+    print(f"{machine('grpcio', 'torch', 'ray')}; {NUM_CLIENTS} clients\n")
     show(rows)
     return any(row["note"] for row in rows)
 

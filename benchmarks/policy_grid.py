@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
+from machine import machine
 from network_table import NetworkTable
 from sample_efficiency import FIRST_SEED, printed, rows_of
 from searchers import Searcher, small_layout
@@ -69,8 +68,7 @@ def main() -> None:
     rows = rows_of([table], searchers, sorted(given.budgets), range(given.seeds), given.processes)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("nasrl", "torch", "numpy"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores; {versions}\n")
+    print(f"{machine('torch', 'numpy')}\n")
     print(printed(rows, given.seeds))
 
 

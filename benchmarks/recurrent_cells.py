@@ -27,19 +27,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
 import torch
+from machine import machine
 from torch.nn import functional
 
 from child.language.layers import LSTM, CellLayer, Lstm
@@ -218,13 +216,13 @@ def main() -> None:
         print(f"torch {torch.__version__} sees no GPU: the CPU is measured", file=sys.stderr)
         arguments.device = "cpu"
     device = torch.device(arguments.device)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads of torch"
+    used = f"{arguments.threads} threads of torch"
     if device.type == "cuda":
-        machine = torch.cuda.get_device_name()
+        used = torch.cuda.get_device_name()
     rows = [row for size in arguments.sizes for row in compare(size, arguments, device)]
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    print(f"{machine}; Python {platform.python_version()}, torch {version('torch')}")
+    print(f"{machine('torch')}; {used}")
     print(f"batch {BATCH_SIZE}, {NUM_STEPS} steps, float32, {arguments.rounds} rounds\n")
     print("| size | cell | units | part | way | ms | min to max | times plain | first, s |")
     print("|---|---|---|---|---|---|---|---|---|")

@@ -23,16 +23,15 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
+from machine import machine
 from network_table import NetworkTable
 from searchers import SEARCHERS, Searcher
 from table_search import Course, reward_of
@@ -208,8 +207,7 @@ def main() -> None:
     rows = rows_of(tables, searchers, budgets, seeds, arguments.processes)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("nasrl", "torch", "numpy"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores; {versions}\n")
+    print(f"{machine('torch', 'numpy')}\n")
     print(printed(rows, num_seeds))
 
 

@@ -11,16 +11,14 @@ searches tell nothing of small differences; they tell whether the system learns 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, pstdev
 
+from machine import machine
 from network_table import NetworkTable
 from sample_efficiency import FIRST_SEED, Figures
 from table_search import Course
@@ -107,8 +105,7 @@ def main() -> None:
         example, table, common = EXAMPLES / "digits_table", NetworkTable.digits(), []
     common += [f"num_trials={arguments.trials}", f"children.per_replica={PER_REPLICA}"]
     seeds = range(FIRST_SEED, FIRST_SEED + arguments.seeds)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("nasrl", "torch", "ray", "numpy"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores; {versions}")
+    print(machine("torch", "ray", "numpy"))
     print(f"{table.name}, {arguments.trials} trials, K = 4, m = {PER_REPLICA}\n")
     print(
         "| strategy | searches | found, % | best of ten, % | reward, last 100 | distinct "
