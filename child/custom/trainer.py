@@ -16,7 +16,7 @@ from child.custom.failure import Failure, storable
 from child.custom.outcome import Outcome, OutcomeError, number
 from child.custom.space import CustomArchitecture, Undecodable
 from child.custom.training_settings import CustomTrainingSettings
-from child.memory import forget_locals, is_device_lost, is_out_of_memory, release
+from child.memory import is_device_lost, is_out_of_memory, release
 from child.result import Infeasible, TrialResult
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,6 @@ class CustomTrainer:
             if is_device_lost(error):
                 raise  # the process cannot go on
             failure, is_memory = Failure.of(error), is_out_of_memory(error, self._device)
-            forget_locals(error)
             return infeasible(failure.reason, failure.traceback, is_memory=is_memory)
         finally:
             release(self._device)

@@ -61,6 +61,7 @@ def test_other_processes_find_the_code_by_the_task_alone(file, tmp_path):
     packed = pickle.dumps(task)
     for name in ("my_space", "my_training"):
         del sys.modules[name]
+    sys.path[:] = [folder for folder in sys.path if str(tmp_path) not in folder]
 
     unpacked = pickle.loads(packed)
     architecture = unpacked.space.decode([0, 1], 1)
@@ -187,7 +188,9 @@ def test_packages_travel_whole_and_without_what_python_made_of_them(file, tmp_pa
     (package / "__init__.py").write_text("")
     (package / "table.csv").write_text("1,2")
     (package / "training.py").write_text(TRAINING)
-    (package / "__pycache__").mkdir(exist_ok=True)
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "training.cpython-311.pyc").write_text("of Python's")
+    (package / ".hidden").write_text("of an editor's")
 
     run = Run.create(tmp_path / "run", load_settings(file, ["trainer=my_package.training:train"]))
 
