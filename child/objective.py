@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from child.costs import costs_of
 from child.measures import MEASURES, Measure, Measures
 from child.result import MAX_REWARD, TrialResult
 
@@ -127,16 +127,6 @@ class Objective(BaseModel):
                 "cost: num_parameters"
             )
         return self
-
-
-def costs_of(num_parameters: int | None, metrics: Mapping[str, float] | None) -> dict[str, float]:
-    """Give what a child may cost, by its names: the parameters, if they were counted, and metrics.
-
-    >>> costs_of(9, {"joules": 2.0}), costs_of(0, None)
-    ({'num_parameters': 9, 'joules': 2.0}, {})
-    """
-    counted: dict[str, float] = {"num_parameters": num_parameters} if num_parameters else {}
-    return {**counted, **(metrics or {}), **counted}
 
 
 def _refused(result: TrialResult, reason: str) -> TrialResult:

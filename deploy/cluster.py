@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deploy.autoscaler import has_autoscaler
 from deploy.go_on import is_in_job
+from deploy.ray_start import start_ray
 from deploy.run import Run
 from deploy.settings import SearchSettings
 from workers.node import Node, nodes
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 _LOOK_TIMEOUT_S = 60.0
+OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 class ClusterError(Exception):
@@ -82,20 +83,10 @@ def cluster(
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with chdir(folder):
-            try:
-                _init(address)
-            except RuntimeError as error:
-                if address != "local" or ray.is_initialized():
-                    raise
-                _end_half_started(error)
-                # Rarely one of Ray's processes does not come up; the next time it does.
-                logger.warning("Ray did not start", exc_info=True)
-                say(f"Ray did not start, and is started once more: {summary_of(error)}")
-                try:
-                    _init(address)
-                except RuntimeError as again:
-                    _end_half_started(again)
-                    raise
+            if address == "local":
+                start_ray(say, include_dashboard=False, **OPTIONS)
+            else:
+                ray.init(address=address, **OPTIONS)
     except (ValueError, ConnectionError, RuntimeError, OSError) as error:
         raise ClusterError(f"no Ray at RAY_ADDRESS={address}: {summary_of(error)}") from error
     if threading.current_thread() is threading.main_thread():
@@ -118,25 +109,6 @@ def cluster(
         yield placement
     finally:
         ray.shutdown()
-
-
-def _init(address: str) -> None:
-    ray.init(
-        address=address,
-        include_dashboard=False if address == "local" else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-
-
-def _end_half_started(error: BaseException) -> None:
-    """End what Ray had started before it gave up: it leaves that to the end of this process."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        # It is Ray's own object, whose name may change.
-        end_all = getattr(frame.f_locals.get("self"), "kill_all_processes", None)
-        if end_all is not None:
-            end_all(check_alive=False)
-            return
 
 
 def check_folder(run: Run) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from child.costs import costs_of
 from child.metric import Metric
-from child.objective import costs_of
 from controller.trial import Trial
 from deploy.trial_metrics import metric_names
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import mean, median
 from textwrap import shorten
 
+from child.costs import costs_of
 from child.metric import Metric
-from child.objective import costs_of
 from controller.records import Progress, PushRecord
 from controller.trial import RECORDED, Trial
 from deploy.count import counted

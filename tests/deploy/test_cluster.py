@@ -141,33 +141,41 @@ def test_ray_is_there_inside_the_block_and_leaves_signals_and_folder_as_they_wer
     assert not ray.is_initialized()
 
 
-def break_gcs_server(folder, monkeypatch, num_times):
-    """Have the first of Ray's processes end as it starts, so many times."""
-    real, fake = services.GCS_SERVER_EXECUTABLE, folder / "gcs_server"
+def break_process(name, folder, monkeypatch, num_times):
+    """Have a process of Ray's end as it starts, so many times."""
+    real, fake = getattr(services, name), folder / "fake"
     fake.write_text(
         f"#!/bin/sh\necho >> {folder}/starts\n"
         f'[ "$(wc -l < {folder}/starts)" -gt {num_times} ] && exec {real} "$@"\nexit 1\n'
     )
     fake.chmod(0o755)
-    monkeypatch.setattr(services, "GCS_SERVER_EXECUTABLE", str(fake))
+    monkeypatch.setattr(services, name, str(fake))
     monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "2")
 
 
 @pytest.mark.usefixtures("on_this_machine")
-def test_ray_that_does_not_start_is_started_once_more(tmp_path, monkeypatch):
-    break_gcs_server(tmp_path, monkeypatch, num_times=1)
+@pytest.mark.parametrize(
+    ("process", "told"),
+    [
+        ("GCS_SERVER_EXECUTABLE", "Timed out waiting for file"),
+        # Ray waits for half a minute.
+        pytest.param("RAYLET_EXECUTABLE", "The current node timed out", marks=pytest.mark.slow),
+    ],
+)
+def test_ray_that_does_not_start_is_started_once_more(process, told, tmp_path, monkeypatch):
+    break_process(process, tmp_path, monkeypatch, num_times=1)
     said = []
 
     with cluster(settings(), tmp_path, said.append):
         assert ray.is_initialized()
 
     assert said[0] == "starting Ray"
-    assert said[1].startswith("Ray did not start, and is started once more: Timed out waiting")
+    assert said[1].startswith(f"Ray did not start, and is started once more: {told}")
 
 
 @pytest.mark.usefixtures("on_this_machine")
 def test_ray_that_does_not_start_again_is_a_failure_that_leaves_no_process(tmp_path, monkeypatch):
-    break_gcs_server(tmp_path, monkeypatch, num_times=2)
+    break_process("GCS_SERVER_EXECUTABLE", tmp_path, monkeypatch, num_times=2)
 
     with (
         pytest.raises(ClusterError, match="no Ray at RAY_ADDRESS=local: Timed out waiting"),

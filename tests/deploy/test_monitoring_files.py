@@ -280,6 +280,10 @@ CASES = {
             for result in ("accepted", "repeated", "StalePush", "ShardUnavailable")
         ],
     ),
+    "NasrlRewardsLost": (
+        [replica("lost_rewards_total", "0+1x200")],
+        [replica("lost_rewards_total", "0+0x200")],
+    ),
     "NasrlShardTurnsAway": (
         [shard("turned_away_total", "0+60x200")],
         [shard("turned_away_total", "0+1x200")],

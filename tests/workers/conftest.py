@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import ray
 
+from deploy.ray_start import start_ray
+
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -13,6 +15,6 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         # Actors are of classes that are in support/.
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        start_ray(print, num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()

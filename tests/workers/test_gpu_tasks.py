@@ -7,12 +7,13 @@ import os
 import pytest
 import ray
 
+from deploy.ray_start import start_ray
 from workers.remote import THIS_MACHINE, call
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _gpus():
-    ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    start_ray(print, num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
