@@ -322,7 +322,7 @@ def _processes(
             shards=settings.shards,
             metrics=settings.metrics,
         )
-        search_data = ray.put(data and data.search)  # a child never sees the test data
+        search_data = ray.put(None if data is None else data.search)  # never the test data
         replicas = ReplicaSet(
             supervisor, setup, plan, ledger.actor, search_data, settings.num_replicas, seats
         )

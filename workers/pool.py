@@ -207,6 +207,7 @@ class ChildPool:
                 is_alone = child.trial in self._needs_to_be_alone
                 worker.began_at = self._clock()
                 worker.child = child
+                worker.asked_seconds = None  # of the child before
                 worker.training = worker.actor.train.remote(child, is_alone)
 
     def _result_of(self, worker: _Worker, has_ended: bool) -> tuple[int, TrialResult] | None:

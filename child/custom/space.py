@@ -45,7 +45,7 @@ class CustomArchitecture:
         has_own = callable(getattr(value, "to_json", None))
         plain = value.to_json() if has_own else value
         described = json.dumps(plain, sort_keys=True, default=_plain, allow_nan=False)
-        pickle.loads(pickle.dumps(value))  # noqa: S301 (our own)
+        pickle.loads(pickle.dumps(value))  # noqa: S301 (what was just made, as Ray will)
         return cls(value, described, storable(str(value)))
 
     def __eq__(self, other: object) -> bool:

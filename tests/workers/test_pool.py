@@ -483,3 +483,27 @@ def test_child_that_hangs_over_its_time_is_infeasible_and_its_worker_is_replaced
     assert pool.num_deaths == 0
     (notes.folder / "seconds").unlink()
     assert trained(pool, 2)[2].state == "completed"
+
+
+def test_what_a_worker_said_of_one_child_is_not_held_against_the_next(make, notes):
+    clock = FakeClock()
+    pool = make(1, Worker, notes.folder, {}, (1, 2), time_limit_s=60.0, clock=clock)
+    begin(pool, 1)
+    advance(pool, lambda _: notes.trials() == [1], "the first child")
+    [worker] = pool._workers
+    (notes.folder / "seconds").write_text("500")
+    clock.advance(100.0)
+    assert pool.ended() == []  # by which it has asked
+    notes.end(1)
+    ray.wait([worker.training], timeout=START_S)
+    assert [trial for trial, _ in pool.ended()] == [1]
+    (notes.folder / "seconds").unlink()
+
+    begin(pool, 2)
+    advance(pool, lambda _: notes.trials() == [1, 2], "the second child")
+    clock.advance(100.0)  # in which it waited for the GPU
+    for _ in range(3):
+        assert pool.ended() == []
+    notes.end(2)
+    [(_, result)] = advance(pool, len, "the end of the second child")
+    assert result.state == "completed"
