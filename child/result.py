@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,3 +67,26 @@ class TrialResult:
     is_out_of_memory: bool = False
     traceback: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def infeasible(
+        cls,
+        reason: str,
+        seconds: float,
+        validations: Sequence[float] = (),
+        *,
+        is_out_of_memory: bool = False,
+        traceback: str = "",
+    ) -> TrialResult:
+        """Give the result of a child that left no network."""
+        return cls(
+            state="infeasible",
+            reward=0.0,
+            validations=tuple(validations),
+            validation=None,
+            num_parameters=0,
+            seconds=seconds,
+            reason=reason,
+            is_out_of_memory=is_out_of_memory,
+            traceback=traceback,
+        )

@@ -79,9 +79,8 @@ def gradient_of(
 ) -> Gradient:
     """Give the gradient of some trials: the mean over them.
 
-    Without a correction each counts at the parameters it was
-    sampled with. Where those are gone, or with a correction, it counts at those of now, its
-    decisions weighted; see `Strategy.gradient`.
+    Without a correction each counts at the parameters it was sampled with. Where those are gone, or
+    with a correction, it counts at those of now, its decisions weighted; see `Strategy.gradient`.
 
     A gradient that no shard would take must not stop the search, which would meet it again in every
     life: these rewards are in this push and no other. So the trials that were to have it, all that
@@ -111,11 +110,14 @@ def gradient_of(
             )
         except UnusableGradient as error:
             trials = [one.sampled.trial for one in group]
+            rewards = [one.stamp.reward for one in group]
             logger.warning(
                 "the rewards of trials %s count for nothing, and the search goes on: %s; their "
                 "rewards are %s",
-                trials, error, [one.stamp.reward for one in group],
-            )  # fmt: skip
+                trials,
+                error,
+                rewards,
+            )
             lost += trials
             part = np.zeros_like(pulled.values)
         # A round of one group, the usual one, keeps its bits.

@@ -258,7 +258,7 @@ class ChildPool:
         logger.warning("trial %d: %s", child.trial, reason)
         self._workers.remove(worker)
         ray.kill(worker.actor)
-        return child.trial, _lost(reason, seconds)
+        return child.trial, TrialResult.infeasible(reason, seconds)
 
     def _lose(self, worker: _Worker, reason: str) -> tuple[int, TrialResult] | None:
         """Let a worker that has died go, and give its trial to another, or up."""
@@ -281,20 +281,8 @@ class ChildPool:
         if num_deaths < self._max_deaths:
             self._waiting.append(child)
             return None
-        return child.trial, _lost(f"its worker died {self._max_deaths} times", 0.0)
-
-
-def _lost(reason: str, seconds: float) -> TrialResult:
-    """Give the result of a child that left nothing."""
-    return TrialResult(
-        state="infeasible",
-        reward=0.0,
-        validations=(),
-        validation=None,
-        num_parameters=0,
-        seconds=seconds,
-        reason=reason,
-    )
+        given_up = f"its worker died {self._max_deaths} times"
+        return child.trial, TrialResult.infeasible(given_up, 0.0)
 
 
 def _seconds_of(worker: _Worker) -> float:

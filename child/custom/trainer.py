@@ -65,14 +65,10 @@ class CustomTrainer:
 
         def infeasible(reason: str, trace: str = "", *, is_memory: bool = False) -> TrialResult:
             logger.info("infeasible: %s\n%s", reason, trace)
-            return TrialResult(
-                "infeasible",
-                reward=0.0,
-                validations=tuple(validations),
-                validation=None,
-                num_parameters=0,
-                seconds=self._clock() - start,
-                reason=reason,
+            return TrialResult.infeasible(
+                reason,
+                self._clock() - start,
+                validations,
                 is_out_of_memory=is_memory,
                 traceback=trace,
             )
