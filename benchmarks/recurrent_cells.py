@@ -15,8 +15,8 @@ same number of weights:
     30k   100 tokens, nearly what `nasrl search cells` trains
 
 The ways: ``plain``, `child.recurrent.unroll`; ``fast``, `child.recurrent.fast_unroll`, which
-children have; ``compiled``, the plain loop through torch.compile, which wants a C++ compiler on a
-CPU. They take turns, each for some steps in a row: a round of each, one after the other, and so on.
+children have; ``operations``, what ``fast`` is on a GPU, wherever this runs; ``compiled``, the plain
+loop through torch.compile, which wants a C++ compiler on a CPU. They take turns, each for some steps in a row: a round of each, one after the other, and so on.
 Printed are medians over the rounds and, since a machine's speed varies, the median of the ratios to
 the plain loop in the same round (for LSTMs: to NASCell's plain loop). "First" is the first step of
 a cell of which nothing has been prepared, by the clock; all else, on a CPU, in seconds of the
@@ -40,12 +40,14 @@ import torch
 from machine import machine
 from torch.nn import functional
 
+from child.denormals import without_denormals
 from child.language.layers import LSTM, CellLayer, Lstm
 from child.language.model import LanguageModel
 from child.language.model_settings import DropoutSettings, LanguageModelSettings
 from child.language.size import ModelSize
 from child.recurrent.architecture import CellArchitecture
 from child.recurrent.fast_unroll import fast_unroll
+from child.recurrent.on_gpu.unroll import unroll_on_gpu
 from child.recurrent.space import RecurrentSpace
 from child.recurrent.space_settings import RecurrentSettings
 from child.recurrent.unroll import unroll
@@ -53,7 +55,7 @@ from child.zoo import NAS_CELL
 
 SIZES = {"20m": (20_000_000, 10_000), "1m": (1_000_000, 1_000), "30k": (30_000, 100)}
 BATCH_SIZE, NUM_STEPS = 20, 35
-WAYS = ("plain", "compiled", "fast")
+WAYS = ("plain", "compiled", "operations", "fast")
 PARTS = ("layers", "model")
 
 
@@ -84,11 +86,19 @@ def build(cell: CellArchitecture | Lstm, size: str, device: torch.device) -> Lan
     return LanguageModel(cell, model_size, settings).to(device)
 
 
+def of_operations(
+    cell: CellArchitecture, inputs: torch.Tensor, weight_ih: torch.Tensor, *others: Any
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Take the loop that is for GPUs."""
+    return unroll_on_gpu(cell, functional.linear(inputs, weight_ih), *others)
+
+
 def set_way(model: LanguageModel, way: str) -> None:
     """Let all layers of cells take a loop."""
     loop = {
         "plain": unroll,
         "fast": fast_unroll,
+        "operations": of_operations,
         # One that no cell before has been compiled in.
         "compiled": torch.compile(lambda *given: unroll(*given), dynamic=False),
     }[way]
@@ -219,7 +229,8 @@ def main() -> None:
     used = f"{arguments.threads} threads of torch"
     if device.type == "cuda":
         used = torch.cuda.get_device_name()
-    rows = [row for size in arguments.sizes for row in compare(size, arguments, device)]
+    with without_denormals():  # as children are trained
+        rows = [row for size in arguments.sizes for row in compare(size, arguments, device)]
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{machine('torch')}; {used}")

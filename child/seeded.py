@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from child.denormals import without_denormals
 from child.determinism import deterministic
 from child.passes import Passes
 
@@ -28,5 +29,6 @@ def seeded(passes: Passes, seed: int) -> Iterator[None]:
         if passes.settings.is_deterministic:
             stack.enter_context(deterministic())
         stack.enter_context(passes.precision.kept())
+        stack.enter_context(without_denormals())
         torch.manual_seed(seed)
         yield

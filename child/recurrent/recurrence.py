@@ -170,14 +170,14 @@ class Recurrence(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Give the outputs as rows, and the last state of each sequence."""
         weights = weights_of(self, f"_l{layer}")
-        projected = functional.linear(rows, weights.weight_ih)  # of all steps at once
         outputs, start = [], 0
         for num_steps, size in runs:
             end = start + num_steps * size
             # Sequences that have ended keep their state, below those that go on.
             run_outputs, run_h, run_c = self.unroll(
                 self.architecture,
-                projected[start:end].view(num_steps, size, projected.shape[-1]),
+                rows[start:end].view(num_steps, size, rows.shape[-1]),
+                weights.weight_ih,
                 weights.weight_hh,
                 weights.bias_hh,
                 weights.weight_hr,

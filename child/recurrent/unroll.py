@@ -12,7 +12,8 @@ from child.recurrent.step import step
 
 def unroll(
     architecture: CellArchitecture,
-    projected_inputs: Tensor,
+    inputs: Tensor,
+    weight_ih: Tensor,
     weight_hh: Tensor,
     bias_hh: Tensor | None,
     weight_hr: Tensor | None,
@@ -22,7 +23,7 @@ def unroll(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the outputs of all steps, and the state after the last one.
 
-        v = U (mask * h_{t-1}) + bias;  root, c_t = step(u_t, v, c_{t-1});  h_t = P root
+        u = W x_t;  v = U (mask * h_{t-1}) + bias;  root, c_t = step(u, v, c_{t-1});  h_t = P root
 
     It is a function of its arguments alone, changes none of them, and can be differentiated with
     respect to each tensor; this loop says what a faster implementation must compute. h_t and c_t
@@ -30,7 +31,8 @@ def unroll(
 
     Args:
         architecture: the cell, with N leaves; U units each, H = P with a projection, else U.
-        projected_inputs: (T, B, N*U), u_t = W x_t of all leaves, leaf 0 first; T >= 1.
+        inputs: (T, B, I), x_t; T >= 1.
+        weight_ih: (N*U, I), the rows of leaf 0 first.
         weight_hh: (N*U, H).
         bias_hh: (N*U,), or None.
         weight_hr: (P, U), or None for no projection.
@@ -47,7 +49,7 @@ def unroll(
     """
     h, c = h0, c0
     outputs: list[Tensor] = []
-    for projected_input in projected_inputs.unbind(0):
+    for projected_input in functional.linear(inputs, weight_ih).unbind(0):
         masked = h if recurrent_mask is None else h * recurrent_mask
         projected_hidden = functional.linear(masked, weight_hh, bias_hh)
         root, new_c = step(architecture, projected_input, projected_hidden, c)

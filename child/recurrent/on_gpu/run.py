@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from child.recurrent.unroll_derivatives import StepDerivatives
-from child.recurrent.unroll_plan import UnrollPlan
+from child.recurrent.on_gpu.derivatives import StepDerivatives
+from child.recurrent.on_gpu.plan import UnrollPlan
 
 # In inference mode operations and views take less time. What autograd will see is made outside.
 

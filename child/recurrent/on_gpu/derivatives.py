@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from child.recurrent.unroll_plan import PlannedNode, UnrollPlan
+from child.recurrent.on_gpu.plan import PlannedNode, UnrollPlan
 
 Recorded = Callable[[int], Tensor]
 """Gives what a register held in each step, (T, B, U)."""
