@@ -15,8 +15,9 @@ same number of weights:
     30k   100 tokens, nearly what `nasrl search cells` trains
 
 The ways: ``plain``, `child.recurrent.unroll`; ``fast``, `child.recurrent.fast_unroll`, which
-children have; ``operations``, what ``fast`` is on a GPU, wherever this runs; ``compiled``, the plain
-loop through torch.compile, which wants a C++ compiler on a CPU. They take turns, each for some steps in a row: a round of each, one after the other, and so on.
+children have; ``operations``, what ``fast`` is on a GPU, on whatever this runs; ``compiled``, the
+plain loop through torch.compile, which wants a C++ compiler on a CPU. They take turns, each for
+some steps in a row: a round of each, one after the other, and so on.
 Printed are medians over the rounds and, since a machine's speed varies, the median of the ratios to
 the plain loop in the same round (for LSTMs: to NASCell's plain loop). "First" is the first step of
 a cell of which nothing has been prepared, by the clock; all else, on a CPU, in seconds of the

@@ -42,10 +42,10 @@ def decisions_from(writing: Writing[A], first_choice: int) -> tuple[Decision | A
     return tuple(met)
 
 
-def architecture_of(writing: Writing[A], choices: Sequence[int], depth: int) -> A:
+def architecture_of(writing: Writing[A], choices: Sequence[int]) -> A:
     """Give the architecture that a complete list of choices describes.
 
-    The writing is fresh, and used up afterwards; the depth is named in errors alone.
+    The writing is fresh, and used up afterwards.
 
     Raises:
         ValueError: the list is not complete, too long, or has a choice that does not exist.
@@ -64,10 +64,8 @@ def architecture_of(writing: Writing[A], choices: Sequence[int], depth: int) -> 
     except StopIteration as end:
         if num_taken < len(choices):
             raise ValueError(
-                f"{len(choices)} choices: must be {num_taken} in this network of depth {depth}"
+                f"{len(choices)} choices: must be {num_taken}, for nothing more is decided"
             ) from None
         architecture: A = end.value
         return architecture
-    raise ValueError(
-        f"{len(choices)} choices: must go on with {decision.kind}, up to depth {depth}"
-    )
+    raise ValueError(f"{len(choices)} choices: must go on with {decision.kind}")

@@ -134,12 +134,13 @@ class TextPasses:
     def _columns(self, tokens: NDArray[np.int64], num_parts: int) -> tuple[Tensor, Tensor]:
         """Cut a text into parts: give inputs and targets, (steps, parts) each, on the device.
 
-        The last parts may lack targets, which are _NO_TARGET there.
+        The last part may lack targets, which are _NO_TARGET there; a short text has fewer parts.
         """
         stream = torch.tensor(tokens)
         num_targets = len(stream) - 1
         num_parts = min(num_parts, num_targets)
         num_steps = math.ceil(num_targets / num_parts)
+        num_parts = math.ceil(num_targets / num_steps)  # none without a target
         missing = num_steps * num_parts - num_targets
         inputs = functional.pad(stream[:-1], (0, missing), value=0)
         targets = functional.pad(stream[1:], (0, missing), value=_NO_TARGET)
