@@ -16,7 +16,8 @@ def without_denormals() -> Iterator[None]:
     a sequence most are such: one random cell of five took 2.4 times as long for it.
 
     Where torch computes with several threads nothing is changed: the others would not follow, and
-    which of them computes what may differ.
+    which of them computes what may differ. Threads that are started meanwhile keep it for good, so
+    the number of threads must stay as it is until the end.
     """
     if torch.get_num_threads() > 1 or _are_flushed():
         yield

@@ -18,7 +18,7 @@ def seeded(passes: Passes, seed: int) -> Iterator[None]:
 
     What torch would have drawn without it, it draws afterwards.
 
-    Threads: it holds for the whole process.
+    Threads: it holds for the whole process, but for `without_denormals`.
 
     Args:
         seed: in [0, 2**63).

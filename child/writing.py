@@ -42,10 +42,13 @@ def decisions_from(writing: Writing[A], first_choice: int) -> tuple[Decision | A
     return tuple(met)
 
 
-def architecture_of(writing: Writing[A], choices: Sequence[int]) -> A:
+def architecture_of(writing: Writing[A], choices: Sequence[int], place: str) -> A:
     """Give the architecture that a complete list of choices describes.
 
     The writing is fresh, and used up afterwards.
+
+    Args:
+        place: what the list is of, for errors, such as "in a network of depth 6".
 
     Raises:
         ValueError: the list is not complete, too long, or has a choice that does not exist.
@@ -64,8 +67,8 @@ def architecture_of(writing: Writing[A], choices: Sequence[int]) -> A:
     except StopIteration as end:
         if num_taken < len(choices):
             raise ValueError(
-                f"{len(choices)} choices: must be {num_taken}, for nothing more is decided"
+                f"{len(choices)} choices: must be {num_taken} {place}, for nothing more is decided"
             ) from None
         architecture: A = end.value
         return architecture
-    raise ValueError(f"{len(choices)} choices: must go on with {decision.kind}")
+    raise ValueError(f"{len(choices)} choices: must go on with {decision.kind} {place}")

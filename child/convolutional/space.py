@@ -95,7 +95,7 @@ class ConvolutionalSpace:
         return decision_after(self._write(depth), choices)
 
     def decode(self, choices: Sequence[int], depth: int) -> ConvolutionalArchitecture:
-        return architecture_of(self._write(depth), choices)
+        return architecture_of(self._write(depth), choices, f"in a network of depth {depth}")
 
     def _write(self, depth: int) -> Writing[ConvolutionalArchitecture]:
         settings = self._settings

@@ -19,6 +19,7 @@ from child.language.model import detached
 from child.language.training_settings import LanguageTrainingSettings
 from child.passes import Learner
 from child.precision import Precision
+from child.recurrent.fast_unroll import prepare
 from child.result import Infeasible
 
 _NO_TARGET = -100  # what torch's cross-entropy leaves out
@@ -42,11 +43,12 @@ class TextPasses:
         unit: Unit,
         device: torch.device,
     ) -> None:
-        """Put the text on the device."""
+        """Put the text on the device, and compile there what models need."""
         self.settings = settings
         self.device = device
         self.precision = Precision(settings.precision, device)
         self._unit = unit
+        prepare(device)
         self._train = self._columns(data.train, settings.batch_size)
         self._validation = self._columns(data.validation, settings.evaluation_batch_size)
 

@@ -71,7 +71,7 @@ class RecurrentSpace:
         return decision_after(self._write(depth), choices)
 
     def decode(self, choices: Sequence[int], depth: int) -> CellArchitecture:
-        return architecture_of(self._write(depth), choices)
+        return architecture_of(self._write(depth), choices, f"in a cell of base {depth}")
 
     def encode(self, architecture: CellArchitecture) -> tuple[int, ...]:
         """Give the list of choices that `decode` makes this architecture of.

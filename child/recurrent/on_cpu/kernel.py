@@ -1,12 +1,11 @@
 """A machine that runs a program of elementwise instructions over registers.
 
-numba compiles it, once for all cells: they differ in their programs (docs/decisions/0037). All of
-it is in this file: numba compiles anew when the file of the outermost function has changed.
+numba compiles it, once in a process for all cells: they differ in their programs
+(docs/decisions/0037).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 from enum import IntEnum
 from typing import Any
@@ -60,7 +59,7 @@ def _power_of_two(context: Any, shifted: Any) -> Any:
     return types.float32(types.float32), generate
 
 
-_LIMIT = np.float32(87)  # beyond, e^x or e^-x is no normal float32
+_LIMIT = np.float32(87)  # just within what has a normal e^x and e^-x
 _SHIFT = np.float32(1.5 * 2**23)  # what is added to it is rounded to a whole number
 _LOG2_E = np.float32(1 / math.log(2))
 # ln 2 in two parts; of the first, the product with a whole number to 2^7 is exact.
@@ -74,7 +73,8 @@ _ONE, _TWO = np.float32(1), np.float32(2)
 def _expm1(x: Any) -> Any:
     """Give e^x - 1 in float32, in operations that a processor does for many numbers at once.
 
-    x = n ln 2 + r with |r| <= ln(2) / 2; e^r - 1 by Taylor's series, whose rest is 6e-9.
+    x = n ln 2 + r with |r| <= ln(2) / 2; e^r - 1 by Taylor's series, whose rest is 6e-9. Beyond
+    -87 and 87 it stays where it is there.
     """
     x = -_LIMIT if x < -_LIMIT else x
     x = _LIMIT if x > _LIMIT else x
@@ -192,8 +192,3 @@ def execute(program: Any, registers: Any, inputs: Any, outputs: Any, results: An
                 for j in range(num_units):
                     rows[example, row, j] = held[j]
                 register += 1
-
-
-# Where no folder can be written to, each process compiles it anew; with NUMBA_DISABLE_JIT, none.
-with contextlib.suppress(RuntimeError, AttributeError):
-    execute.enable_caching()

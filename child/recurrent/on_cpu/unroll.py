@@ -88,12 +88,13 @@ class _Unroll(torch.autograd.Function):
                 _numbers, (sums, factors, roots, memories)
             )
             h, c = h0, _numbers(c0.unsqueeze(1))
+            no_gradient = c[:, :0]  # so that numba compiles the kernel for one number of arrays
             for step, (product, output) in enumerate(zip(products, outputs, strict=True)):
                 product.addmm_(h if mask is None else h * mask, weight)
                 execute(
                     code,
                     registers,
-                    (sums_of[step], factors_of[step], c),
+                    (sums_of[step], factors_of[step], c, no_gradient, no_gradient),
                     (root_of[step], memory_of[step], sums_of[step]),
                     results,
                 )
@@ -118,9 +119,12 @@ class _Unroll(torch.autograd.Function):
             sums, factors, roots, memories, outputs,
         ) = ctx.saved_tensors  # fmt: skip
         programs: CellPrograms = ctx.programs
-        of_sums, of_factors, of_hs = map(torch.empty_like, (sums, factors, outputs))
+        # Not empty_like: who saves tensors for autograd may have changed their layout.
+        of_sums, of_factors, of_hs = (
+            each.new_empty(each.shape) for each in (sums, factors, outputs)
+        )
         of_products = of_sums.flatten(2)
-        of_roots = of_hs if weight_hr is None else torch.empty_like(roots.squeeze(2))
+        of_roots = of_hs if weight_hr is None else roots.new_empty(roots.squeeze(2).shape)
         of_c = of_c.clone(memory_format=torch.contiguous_format)
         code, num_registers, results = programs.backward
         with torch.inference_mode():

@@ -226,9 +226,9 @@ def test_extra_filters_are_added_to_every_convolution():
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ([], "0 choices: must go on with filter_height"),
-        ([0, 0, 0, 0, 0], "5 choices: must go on with num_filters"),
-        ([0] * 7, "7 choices: must be 6, for nothing more is decided"),
+        ([], "0 choices: must go on with filter_height in a network of depth 2"),
+        ([0, 0, 0, 0, 0], "5 choices: must go on with num_filters in a network of depth 2"),
+        ([0] * 7, "7 choices: must be 6 in a network of depth 2, for nothing more is decided"),
     ],
 )
 def test_list_of_the_wrong_length_is_refused_with_what_is_right(choices, message):
@@ -242,7 +242,10 @@ def test_choice_where_nothing_is_to_be_decided_is_refused():
     )
 
     assert list(all_lists(fixed, depth=2)) == [()]
-    with pytest.raises(ValueError, match="1 choices: must be 0, for nothing more is decided"):
+    with pytest.raises(
+        ValueError,
+        match="1 choices: must be 0 in a network of depth 2, for nothing more is decided",
+    ):
         fixed.decode([0], depth=2)
 
 

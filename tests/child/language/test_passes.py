@@ -56,6 +56,13 @@ each_way = st.sampled_from(["train", "validate", "test"])
 TEXT = np.random.default_rng(0).integers(0, 5, 50).tolist()
 
 
+def test_loop_of_the_cells_is_compiled_before_anybody_counts_the_time(monkeypatch):
+    devices = []
+    monkeypatch.setattr("child.language.passes.prepare", devices.append)
+    passes_of(settings_of(), text_of(TEXT))
+    assert devices == [torch.device("cpu")]
+
+
 # --- The cutting.
 
 

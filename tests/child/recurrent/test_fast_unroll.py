@@ -1,7 +1,10 @@
 """The fast loops over the steps of a cell give what the plain loop gives."""
 
 import gc
+import subprocess
+import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
@@ -9,13 +12,16 @@ from typing import NamedTuple
 import pytest
 import torch
 from support.cells import ACTIVATIONS, COMBINATIONS, FIGURE_5, numbers, random_cell
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from child.recurrent import fast_unroll as module
 from child.recurrent.architecture import CellArchitecture
-from child.recurrent.fast_unroll import fast_unroll
+from child.recurrent.fast_unroll import fast_unroll, prepare
 from child.recurrent.node import Node
+from child.recurrent.on_cpu.kernel import execute
 from child.recurrent.on_gpu import unroll as gpu_module
 from child.recurrent.on_gpu.run import run
 from child.recurrent.on_gpu.unroll import unroll_on_gpu
@@ -368,6 +374,53 @@ def test_repeated_calls_leave_no_tensors(loop):
     assert [num_tensors() for _ in range(3)] == [before] * 3
 
 
+def test_layout_of_saved_tensors_does_not_matter(loop):
+    tensors = arguments(CELLS[3], Sizes())
+    given = of_results(CELLS[3], Sizes())
+    _, expected = gradients(unroll, CELLS[3], tensors, given)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.mT.contiguous(), lambda t: t.mT):
+        _, found = gradients(loop, CELLS[3], tensors, given)
+    for name, gradient in expected.items():
+        assert_close(found[name], gradient, 1e-12, name)
+
+
+def test_gradients_of_many_threads_are_those_of_one():
+    def train(seed):
+        cell = CELLS[seed]
+        tensors = arguments(cell, Sizes(num_steps=20, batch=8, units=16), seed=seed)
+        return torch.autograd.grad(fast_unroll(cell, *tensors)[0].sum(), tensors[:3])
+
+    serial = list(map(train, range(12)))
+    with ThreadPoolExecutor(6) as threads:
+        for one, other in zip(threads.map(train, range(12)), serial, strict=True):
+            assert all(map(torch.equal, one, other))
+
+
+def test_sizes_that_do_not_fit_are_an_error_of_torch():
+    network = Recurrence(NAS_CELL, 3, 6)
+    network.architecture = CELLS[0]
+    assert network.architecture.base == 1
+    with pytest.raises(RuntimeError, match="size"):
+        network(torch.ones(2, 2, 3))
+
+
+def test_prepared_process_compiles_nothing_later():
+    prepare(torch.device("cpu"))
+    compiled = set(execute.signatures)
+    sum(each.sum() for each in fast_unroll(NAS_CELL, *floats())).backward()
+    assert set(execute.signatures) == compiled
+
+
+def floats():
+    return arguments(NAS_CELL, Sizes(), dtype=torch.float32)
+
+
+def test_packages_that_may_not_need_it_do_without_numba():
+    code = "import deploy.settings, child.zoo, child.recurrent, sys; print('numba' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
+
+
 class Taken(Exception):
     """The plain loop was taken."""
 
@@ -403,6 +456,25 @@ class TestPlainLoop:
     def test_is_taken_for_several_formats(self):
         tensors = arguments(NAS_CELL, Sizes())
         tensors[5] = tensors[5].float()
+        with pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *tensors)
+
+    def test_is_taken_for_state_that_stands_for_many(self):
+        tensors = arguments(NAS_CELL, Sizes())
+        tensors[6] = tensors[6][:1]
+        with pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *tensors)
+
+    def test_is_taken_while_operations_are_counted(self):
+        with FlopCounterMode(display=False), pytest.raises(Taken):
+            fast_unroll(NAS_CELL, *arguments(NAS_CELL, Sizes()))
+
+    def test_is_taken_for_tensors_that_only_pretend(self):
+        with FakeTensorMode() as mode:
+            tensors = [
+                each if each is None else mode.from_tensor(each.detach())
+                for each in arguments(NAS_CELL, Sizes())
+            ]
         with pytest.raises(Taken):
             fast_unroll(NAS_CELL, *tensors)
 

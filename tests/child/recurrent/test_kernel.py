@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -132,6 +134,26 @@ def test_outputs_may_be_inputs():
     registers = np.empty((program.num_registers, 3))
     execute(program.code, registers, (numbers,), (numbers,), program.results)
     np.testing.assert_array_equal(numbers, 2 * np.arange(6.0).reshape(2, 1, 3))
+
+
+def test_other_threads_go_on_while_it_computes():
+    rows = np.ones((200_000, 1, 64))
+    draft = Draft(1)
+    program = draft.program([draft.put(Operation.SIN, 0)])
+    registers = np.empty((program.num_registers, 64))
+
+    def compute():
+        execute(program.code, registers, (rows,), (rows,), program.results)
+
+    compute()  # compiled
+    thread = threading.Thread(target=compute)
+    thread.start()
+    num_turns = 0
+    while thread.is_alive():
+        num_turns += 1
+    thread.join()
+
+    assert num_turns > 100
 
 
 def test_program_leaves_out_what_no_result_needs():
