@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_operation_is_its_formula(operation, dtype, tolerance):
 def test_numbers_that_are_not_finite_are_treated_as_numpy_treats_them(operation, dtype, bad):
     x, y, z = rows(dtype)
     x[::2] = bad
-    if operation in (Operation.MAX, Operation.TANH_BACK, Operation.SIGMOID_BACK):
+    if operation != Operation.SIN_BACK:
         y[::3] = bad
     with np.errstate(invalid="ignore"):
         expected = FORMULAS[operation](x, y, z)
@@ -148,12 +149,14 @@ def test_other_threads_go_on_while_it_computes():
     compute()  # compiled
     thread = threading.Thread(target=compute)
     thread.start()
-    num_turns = 0
+    turns = [time.monotonic()]
     while thread.is_alive():
-        num_turns += 1
+        turns.append(time.monotonic())
     thread.join()
+    turns.append(time.monotonic())
 
-    assert num_turns > 100
+    longest = max(np.diff(turns))
+    assert longest < (turns[-1] - turns[0]) / 2
 
 
 def test_program_leaves_out_what_no_result_needs():
