@@ -139,8 +139,10 @@ def test_outputs_may_be_inputs():
 
 def test_other_threads_go_on_while_it_computes():
     rows = np.ones((200_000, 1, 64))
-    draft = Draft(1)
-    program = draft.program([draft.put(Operation.SIN, 0)])
+    draft, register = Draft(1), 0
+    for _ in range(5):
+        register = draft.put(Operation.SIN, register)
+    program = draft.program([register])
     registers = np.empty((program.num_registers, 64))
 
     def compute():
