@@ -249,6 +249,8 @@ def test_results_share_no_memory(loop):
     cell = CellArchitecture((Node("add", "identity"),), Node("add", "identity"), 0, 0)
     outputs, h, c = loop(cell, *arguments(cell, Sizes()))
     assert len({each.untyped_storage().data_ptr() for each in (outputs, h, c)}) == 3
+    for each in (outputs, h, c):
+        assert each.untyped_storage().nbytes() == each.numel() * each.element_size()
 
 
 def test_equal_values_share_gradient_of_their_maximum(loop):
@@ -402,6 +404,17 @@ def test_sizes_that_do_not_fit_are_an_error_of_torch():
     assert network.architecture.base == 1
     with pytest.raises(RuntimeError, match="size"):
         network(torch.ones(2, 2, 3))
+
+
+@pytest.mark.parametrize(("weight", "num_rows"), [(1, 35), (2, 35), (1, 41), (2, 41), (1, 48)])
+def test_weights_that_do_not_fit_are_an_error_of_torch(weight, num_rows):
+    tensors = arguments(NAS_CELL, Sizes())
+    tensors[weight] = numbers(0, num_rows, tensors[weight].shape[1])
+    with pytest.raises(RuntimeError, match=r"size|shape|split"):
+        fast_unroll(NAS_CELL, *tensors)
+    tensors[1], tensors[2] = numbers(0, 41, NUM_INPUTS), numbers(0, 41, 5)
+    with pytest.raises(RuntimeError, match=r"size|shape|split"):
+        fast_unroll(NAS_CELL, *tensors)
 
 
 def test_prepared_process_compiles_nothing_later():
