@@ -7,9 +7,9 @@ from typing import Any
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from child.recurrent.architecture import CellArchitecture
+from child.recurrent.first_derivatives import first_derivatives_only
 from child.recurrent.on_cpu.cell_programs import CellPrograms, cell_programs
 from child.recurrent.on_cpu.kernel import execute
 
@@ -110,7 +110,7 @@ class _Unroll(torch.autograd.Function):
         return outputs.clone(), outputs[-1].clone(), memories[-1].squeeze(1).clone()
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(
         ctx: Any, of_outputs: Tensor, of_h: Tensor, of_c: Tensor
     ) -> tuple[Tensor | None, ...]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from child.recurrent.architecture import CellArchitecture
+from child.recurrent.first_derivatives import first_derivatives_only
 from child.recurrent.on_gpu.derivatives import step_derivatives
 from child.recurrent.on_gpu.plan import UnrollPlan, plan_unroll
 from child.recurrent.on_gpu.run import run, run_back
@@ -76,7 +76,7 @@ class _Unroll(torch.autograd.Function):
         return results
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(
         ctx: Any, of_outputs: Tensor, of_h: Tensor, of_c: Tensor
     ) -> tuple[Tensor | None, ...]:

@@ -286,12 +286,19 @@ def test_backward_pass_can_be_repeated_if_graph_is_kept(loop):
         torch.autograd.grad(outputs, tensors[:3])
 
 
-def test_second_derivative_is_refused(loop):
+@pytest.mark.parametrize("power", [1, 2])
+def test_second_derivative_is_refused(loop, power):
     tensors = arguments(NAS_CELL, Sizes())
-    outputs = loop(NAS_CELL, *tensors)[0].pow(2).sum()
-    (first,) = torch.autograd.grad(outputs, tensors[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+    outputs = loop(NAS_CELL, *tensors)[0].pow(power).sum()
+    with pytest.raises(RuntimeError, match=r"second derivatives; set the attribute `unroll`"):
+        torch.autograd.grad(outputs, tensors[0], create_graph=True)
+
+
+def test_second_derivatives_are_those_of_the_plain_loop():
+    network = Recurrence(NAS_CELL, 3, 2, dtype=torch.float64)
+    network.unroll = unroll
+    inputs = numbers(0, 2, 1, 3).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: network(x)[0], inputs)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own
