@@ -23,7 +23,7 @@ from deploy.ray_start import start_ray
 from deploy.run import Run
 from deploy.settings import SearchSettings
 from workers.node import Node, nodes
-from workers.placement import Placement
+from workers.placement import LIGHT_BYTES, Placement
 from workers.remote import result_of, summary_of
 from workers.slots import lacking
 
@@ -57,6 +57,25 @@ def check_machine(settings: SearchSettings) -> None:
     if _address() == "local":
         there = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
         _check(settings, [Node("this machine", there, there)])
+
+
+def check_memory(settings: SearchSettings) -> None:
+    """Check, where no cluster is to be joined, that this machine can hold the search's processes.
+
+    Each replica and each shard is one, whether its children find room or not.
+
+    Raises:
+        Shortage: the machine cannot.
+    """
+    num_shards = 0 if settings.shards.addresses else settings.num_shards
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if _address() == "local" and (settings.num_replicas + num_shards) * LIGHT_BYTES > memory_bytes:
+        raise Shortage(
+            f"num_replicas={settings.num_replicas}, num_shards={settings.num_shards}: each is a "
+            f"process of some {LIGHT_BYTES / 2**20:.0f} MiB, and this machine has "
+            f"{memory_bytes / 2**30:.0f} GiB; ask for fewer, as with --set num_replicas=2, or let "
+            "RAY_ADDRESS name a cluster"
+        )
 
 
 @contextmanager

@@ -24,7 +24,14 @@ from controller.trial import Trial
 from deploy.autoscaler import RoomRequest
 from deploy.awaited_shards import AwaitedShardsError, await_shards
 from deploy.certificates import issue_certificates
-from deploy.cluster import ClusterError, Shortage, check_folder, check_machine, cluster
+from deploy.cluster import (
+    ClusterError,
+    Shortage,
+    check_folder,
+    check_machine,
+    check_memory,
+    cluster,
+)
 from deploy.count import counted
 from deploy.course import Course, Watcher
 from deploy.final_test import FinalTest, final_test
@@ -116,6 +123,7 @@ def run_search(
         if obstacle := run.obstacle(is_new=is_new):
             raise SearchRefused(obstacle)
         check_machine(settings)
+        check_memory(settings)
         data = settings.load_data()
     setup = ProcessSetup(run.log_dir)
     issue_certificates(settings, run)

@@ -13,7 +13,7 @@ from workers.remote import ANYWHERE, THIS_MACHINE
 # theirs (docs/decisions/0002).
 _LIGHT_CPUS = 0.1
 # A process that has imported PyTorch and gRPC, and what it works with beside its values.
-_LIGHT_BYTES = 400 * 2**20
+LIGHT_BYTES = 400 * 2**20
 # A shard holds its values, up to two moments, a checkpoint that is being written, and a pull and a
 # push in flight.
 _COPIES_OF_SLICE = 6
@@ -56,4 +56,4 @@ class Placement:
         if not self.is_spread:
             return Need(0.0, 0)
         num_cpus = _LIGHT_CPUS if self.is_on_gpus else 0.0
-        return Need(num_cpus, _LIGHT_BYTES + _COPIES_OF_SLICE * slice_bytes)
+        return Need(num_cpus, LIGHT_BYTES + _COPIES_OF_SLICE * slice_bytes)

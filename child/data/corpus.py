@@ -71,8 +71,8 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataCorrupt(
             f"{path}: must be text in UTF-8, is not at byte {error.start} ({error.reason}); "
-            "convert it, say with `iconv -t utf-8`"
+            "convert it, as with `iconv -f latin1 -t utf-8`"
         ) from error
     if not text.strip():
-        raise DataCorrupt(f"{path}: must hold text, has {path.stat().st_size} bytes of none")
+        raise DataCorrupt(f"{path}: must hold text, has none in its {path.stat().st_size} bytes")
     return text

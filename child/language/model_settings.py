@@ -68,10 +68,12 @@ class LanguageModelSettings(BaseModel):
 
     @model_validator(mode="after")
     def _has_one_size(self) -> Self:
-        if (self.num_parameters is None) == (self.hidden_size is None):
+        if self.num_parameters is None and self.hidden_size is None:
+            raise ValueError("num_parameters=null and hidden_size=null: one must be given")
+        if self.num_parameters is not None and self.hidden_size is not None:
             raise ValueError(
                 f"num_parameters={self.num_parameters} and hidden_size={self.hidden_size}: one "
-                "must be given, the other null"
+                "must be set to null"
             )
         if self.is_tied and self.embedding_size is not None:
             raise ValueError(

@@ -44,10 +44,10 @@ def _lines(
     for outcome in result.grid[:NUM_SHOWN]:
         of = f"trial {outcome.candidate.trial.trial}, {outcome.candidate.point}"
         yield f"{_validation(outcome, metric):>13}  {of}"
-    if left := len(result.grid) - NUM_SHOWN:
-        num_infeasible = sum(not outcome.is_feasible for outcome in result.grid)
+    if rest := result.grid[NUM_SHOWN:]:
+        num_infeasible = sum(not outcome.is_feasible for outcome in rest)
         noted = f", of which {num_infeasible:,} could not be trained" if num_infeasible else ""
-        yield f"               and {left:,} more{noted}"
+        yield f"               and {len(rest):,} more{noted}"
     if not result.final:
         yield "               none of them could be trained to its end with every seed"
         return

@@ -1,5 +1,6 @@
 import gc
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ import ray
 from ray._private import services
 
 from deploy.cli import main
-from deploy.cluster import ClusterError, Shortage, check_machine, cluster, shortage
+from deploy.cluster import (
+    ClusterError,
+    Shortage,
+    check_machine,
+    check_memory,
+    cluster,
+    shortage,
+)
 from deploy.settings_file import load_settings
 from workers.node import Node
 
@@ -110,6 +118,38 @@ def test_machine_without_the_gpus_is_told_before_data_are_loaded(tmp_path, monke
 def test_machine_is_not_asked_where_a_cluster_is_to_be_joined(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     check_machine(settings(num_cpus=1000))
+    check_memory(load_settings(overrides=["num_replicas=10000"]))
+
+
+def test_more_processes_than_memory_are_refused_before_data_are_loaded(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    data = f"data={{name: mnist, folder: {tmp_path}/none, download: false}}"
+    many = ["--set", "num_replicas=10000", "--set", data]
+    assert main(["search", *many, "--run-dir", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr()
+    assert "num_replicas=10000, num_shards=2: each is a process of some 400 MiB" in printed.err
+    assert "starting Ray" not in printed.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("num_gib", "is_refused"), [(2, False), (1, True)])
+def test_memory_is_that_of_replicas_and_shards(monkeypatch, num_gib, is_refused):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": num_gib * 2**18}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    given = load_settings(overrides=["num_replicas=3", "num_shards=2"])  # 5 * 400 MiB
+    with pytest.raises(Shortage, match="has 1 GiB") if is_refused else nullcontext():
+        check_memory(given)
+
+
+def test_shards_of_others_take_no_memory(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**18}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    addresses = "shards.addresses=[a:1, a:2]"
+    check_memory(load_settings(overrides=["num_replicas=2", "num_shards=2", addresses]))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])

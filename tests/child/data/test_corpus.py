@@ -110,6 +110,6 @@ def test_file_without_text_is_corrupt(tmp_path, content):
     (tmp_path / "text").write_bytes(content)
 
     with pytest.raises(
-        DataCorrupt, match=rf"text: must hold text, has {len(content)} bytes of none"
+        DataCorrupt, match=rf"text: must hold text, has none in its {len(content)} bytes"
     ):
         read_text(tmp_path / "text")

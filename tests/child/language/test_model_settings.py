@@ -29,11 +29,11 @@ def test_settings_by_default_are_two_layers_of_the_size_of_the_medium_model():
     [
         (
             {"hidden_size": 650},
-            "num_parameters=20000000 and hidden_size=650: one must be given, the other null",
+            "num_parameters=20000000 and hidden_size=650: one must be set to null",
         ),
         (
             {"num_parameters": None},
-            "num_parameters=None and hidden_size=None: one must be given, the other null",
+            "num_parameters=null and hidden_size=null: one must be given",
         ),
         (
             {"is_tied": True, "embedding_size": 128},
