@@ -117,7 +117,10 @@ def _infeasible(result: SearchResult) -> list[str]:
         reasons = [f"{number:>13}  {reason}" for number, reason in kinds]
         return ["No network could be trained; how often, and why (the first time):", *reasons]
     whole = sum(number for number, _ in kinds)
-    return [f"Infeasible     {whole}: {why} ({number} like this)" for number, why in kinds[:1]]
+    return [
+        f"Infeasible     {whole}: {why}{'' if number == whole else f' ({number} like this)'}"
+        for number, why in kinds[:1]
+    ]
 
 
 def _next(

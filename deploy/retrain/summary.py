@@ -99,7 +99,11 @@ def _final(outcome: Outcome, metric: Metric) -> Iterator[str]:
         )
     yield (
         f"               {counted(sizes[-1], 'parameter')}; {median(epochs):g} epochs (median)"
-        + (f"; {num_unfinished} had not converged by then" if num_unfinished else "")
+        + (
+            f"; {num_unfinished} had not converged when final.max_epochs ended them"
+            if num_unfinished
+            else ""
+        )
     )
 
 

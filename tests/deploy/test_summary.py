@@ -281,6 +281,9 @@ def test_summary_says_why_some_networks_could_not_be_trained():
     assert "loss of epoch" not in text
     assert "No network" not in text
 
+    alike = say([trial(1, 0.5), *(infeasible(n, reasons[0]) for n in (2, 3))]).splitlines()
+    assert "Infeasible     2: loss of epoch 1 is nan" in alike
+
 
 def test_summary_of_a_search_without_a_network_gives_every_reason_and_no_search():
     reasons = ["loss of epoch 1 is nan", "max_parameters=9: has 10", "max_parameters=9: has 20"]
