@@ -17,6 +17,9 @@ def first_derivatives_only(backward: Backward) -> Backward:
 
     torch's once_differentiable says nothing where the gradients that come in are constants, as of a
     sum: what goes through the gradients then is left out.
+
+    Raises, as the backward pass is called:
+        RuntimeError: by create_graph=True.
     """
 
     @wraps(backward)
